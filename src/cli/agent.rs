@@ -1,0 +1,257 @@
+//! `heddle agent status`, `stop` and `address`.
+
+use std::{
+    process::ExitCode,
+    time::{Duration, SystemTime},
+};
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{
+    Common, Error, Result, exit,
+    output::{BAD, BOLD, DIM, GOOD, Output, bytes, plural, span, time},
+    serve::ServeArgs,
+};
+use crate::{
+    client::{self, ANSWER_DEADLINE, Found, Stopped},
+    grpc_local_impl::proto::local::{GetStatusResponse, listener::Origin},
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AgentCommand {
+    /// Run the daemon in this process, in the foreground
+    Serve(ServeArgs),
+    /// Tell whether the daemon serves, and what it is doing
+    Status,
+    /// Stop the daemon and wait until its process is gone
+    Stop(StopArgs),
+    /// Print the address that any gRPC client can open
+    Address(AddressArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StopArgs {
+    /// Replace also a daemon that does not answer, by signals
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AddressArgs {
+    /// Start the daemon if it does not serve yet
+    #[arg(long)]
+    start: bool,
+}
+
+pub(super) async fn run(common: &Common, command: AgentCommand) -> Result {
+    match command {
+        AgentCommand::Serve(args) => super::serve::run(common, args),
+        AgentCommand::Status => status(common).await,
+        AgentCommand::Stop(args) => stop(common, args).await,
+        AgentCommand::Address(args) => address(common, args).await,
+    }
+}
+
+async fn status(common: &Common) -> Result {
+    let repository = common.repository()?;
+    let out = common.out();
+    let root = repository.root().display().to_string();
+    let (code, state, detail) = match client::find(&repository, ANSWER_DEADLINE).await {
+        Found::Serving(daemon) => {
+            if out.is_json() {
+                out.json(&as_json(&daemon.status))?;
+            } else {
+                print(&out, &daemon.status)?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        }
+        Found::NotRunning => (exit::NOT_RUNNING, "not running", String::new()),
+        Found::Wedged(why) => (exit::WEDGED, "wedged", why),
+    };
+    if out.is_json() {
+        out.json(&json!({
+            "state": state.replace(' ', "_"),
+            "repository": root,
+            "detail": detail,
+        }))?;
+    } else if code == exit::NOT_RUNNING {
+        out.line(format_args!("{BOLD}not running{BOLD:#}  {root}"))?;
+        out.line(format_args!(
+            "{DIM}The first command that needs it starts it.{DIM:#}"
+        ))?;
+    } else {
+        out.line(format_args!("{BAD}wedged{BAD:#}  {root}"))?;
+        out.line(format_args!(
+            "A process holds the lock and does not answer: {detail}."
+        ))?;
+        out.line("Replace it with `heddle agent stop --force`.")?;
+    }
+    Ok(ExitCode::from(code))
+}
+
+fn print(out: &Output, status: &GetStatusResponse) -> Result<()> {
+    let started = status.started_at.map_or(0, |at| at.seconds);
+    let up = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH + Duration::from_secs(started.max(0) as u64))
+        .unwrap_or_default();
+    out.line(format_args!("{GOOD}serving{GOOD:#}  {}", status.repository))?;
+    let row = |name: &str, value: String| out.line(format_args!("  {DIM}{name:<9}{DIM:#}{value}"));
+    row(
+        "process",
+        format!(
+            "{} (heddle {}), since {} ({})",
+            status.pid,
+            status.version,
+            time(started),
+            span(up)
+        ),
+    )?;
+    if let Some(listener) = &status.listener {
+        row(
+            "socket",
+            format!("{} ({})", listener.path, origin(listener.origin())),
+        )?;
+    }
+    row(
+        "load",
+        format!(
+            "{}, {} in flight, {}",
+            plural(status.connections.into(), "connection", "connections"),
+            plural(status.calls_in_flight.into(), "call", "calls"),
+            plural(status.open_streams.into(), "stream", "streams"),
+        ),
+    )?;
+    if let Some(store) = &status.store {
+        row(
+            "store",
+            format!(
+                "{} and {} of log; {}; {} in {} since the start",
+                bytes(store.database_bytes),
+                bytes(store.wal_bytes),
+                plural(store.operations, "operation", "operations"),
+                plural(store.writes, "write", "writes"),
+                plural(store.commits, "commit", "commits"),
+            ),
+        )?;
+    }
+    row(
+        "leaves",
+        match status.idle_deadline {
+            Some(deadline) => format!("at {} unless it is called before", time(deadline.seconds)),
+            None => "when it is stopped".to_owned(),
+        },
+    )?;
+    if status.methods.is_empty() {
+        return Ok(());
+    }
+    out.line("")?;
+    let rows = status.methods.iter().map(|method| {
+        [
+            method.method.trim_start_matches('/').to_owned(),
+            method.calls.to_string(),
+            method.failures.to_string(),
+            micros(method.p50_micros),
+            micros(method.p99_micros),
+        ]
+    });
+    out.table(["method", "calls", "failed", "p50", "p99"], rows)
+}
+
+fn micros(micros: u64) -> String {
+    match micros {
+        0 => "-".to_owned(),
+        1..10_000 => format!("{micros} us"),
+        _ => format!("{} ms", micros / 1_000),
+    }
+}
+
+fn origin(origin: Origin) -> &'static str {
+    match origin {
+        Origin::OwnBind => "bound by the daemon",
+        Origin::Inherited => "held by the service manager",
+        Origin::Unspecified => "unknown",
+    }
+}
+
+fn as_json(status: &GetStatusResponse) -> Value {
+    let seconds = |at: &Option<prost_types::Timestamp>| at.map(|at| at.seconds);
+    let methods: Vec<Value> = status
+        .methods
+        .iter()
+        .map(|method| {
+            json!({
+                "method": method.method,
+                "calls": method.calls,
+                "failures": method.failures,
+                "p50_micros": method.p50_micros,
+                "p99_micros": method.p99_micros,
+            })
+        })
+        .collect();
+    let store = status.store.unwrap_or_default();
+    let listener = status.listener.clone().unwrap_or_default();
+    json!({
+        "state": "serving",
+        "repository": status.repository,
+        "git_dir": status.git_dir,
+        "version": status.version,
+        "pid": status.pid,
+        "started_at_secs": seconds(&status.started_at),
+        "listener": { "origin": origin(listener.origin()), "path": listener.path },
+        "connections": status.connections,
+        "calls_in_flight": status.calls_in_flight,
+        "open_streams": status.open_streams,
+        "idle_deadline_secs": seconds(&status.idle_deadline),
+        "store": {
+            "database_bytes": store.database_bytes,
+            "wal_bytes": store.wal_bytes,
+            "operations": store.operations,
+            "writes": store.writes,
+            "commits": store.commits,
+        },
+        "methods": methods,
+    })
+}
+
+async fn stop(common: &Common, args: StopArgs) -> Result {
+    let repository = common.repository()?;
+    let stopped = client::stop(&repository, args.force).await?;
+    let (pid, how) = match stopped {
+        Stopped::NotRunning => (None, "not_running"),
+        Stopped::Drained(pid) => (Some(pid), "drained"),
+        Stopped::Forced(pid) => (Some(pid), "forced"),
+    };
+    let out = common.out();
+    if out.is_json() {
+        out.json(&json!({
+            "repository": repository.root().display().to_string(),
+            "result": how,
+            "pid": pid,
+        }))?;
+    } else {
+        match stopped {
+            Stopped::NotRunning => out.line("not running")?,
+            Stopped::Drained(pid) => out.line(format_args!("stopped process {pid}"))?,
+            Stopped::Forced(pid) => {
+                out.line(format_args!("ended process {pid}, which did not answer"))?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn address(common: &Common, args: AddressArgs) -> Result {
+    let repository = common.repository()?;
+    if args.start {
+        common.daemon().await?;
+    }
+    let address = client::address(&repository).map_err(Error::io("tell the address"))?;
+    let out = common.out();
+    if out.is_json() {
+        out.json(&json!({ "address": address }))?;
+    } else {
+        out.line(address)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

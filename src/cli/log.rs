@@ -1,0 +1,174 @@
+//! `heddle log`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Value, json};
+use tonic::transport::Channel;
+
+use super::{
+    Common, Error, Result,
+    output::{BOLD, DIM, Output, printable, time, warning},
+};
+use crate::{
+    grpc_local_impl::proto::v1::{
+        OperationHit, QueryOperationsRequest, StreamOperationsRequest,
+        operation_log_query_service_client::OperationLogQueryServiceClient,
+    },
+    local_daemon::parse_duration,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct LogArgs {
+    /// Show the newest COUNT operations, or end a --follow after as many [default: 100]
+    #[arg(short = 'n', long, value_name = "COUNT")]
+    limit: Option<u32>,
+    /// Show what matches, oldest first, then go on as operations are committed
+    #[arg(short, long)]
+    follow: bool,
+    /// With --follow: begin after this sequence number; nothing is missed and nothing seen twice
+    #[arg(long, value_name = "SEQ", requires = "follow")]
+    after: Option<u64>,
+    /// Not before this time: 2h (ago), 2026-11-23, or 2026-11-23T18:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    since: Option<i64>,
+    /// Not after this time
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    until: Option<i64>,
+    /// By this email
+    #[arg(long, value_name = "EMAIL")]
+    actor: Option<String>,
+    /// On this thread
+    #[arg(long, value_name = "NAME")]
+    thread: Option<String>,
+    /// Of this kind, such as hook_register; repeat it for more
+    #[arg(long = "verb", value_name = "VERB")]
+    verbs: Vec<String>,
+    /// Touching this symbol: file:symbol, or the symbol alone
+    #[arg(long, value_name = "SYMBOL")]
+    symbol: Option<String>,
+    /// Raising a signal of this kind
+    #[arg(long, value_name = "KIND")]
+    signal: Option<String>,
+    /// Also commits and branch moves made with plain Git
+    #[arg(long)]
+    checkpoints: bool,
+}
+
+type Client = OperationLogQueryServiceClient<Channel>;
+
+pub(super) async fn run(common: &Common, args: LogArgs) -> Result {
+    let client = OperationLogQueryServiceClient::new(common.daemon().await?.channel);
+    let query = QueryOperationsRequest {
+        actor: args.actor.unwrap_or_default(),
+        symbol: args.symbol.unwrap_or_default(),
+        signal_kind: args.signal.unwrap_or_default(),
+        thread: args.thread.unwrap_or_default(),
+        verbs: args.verbs,
+        since_secs: args.since.unwrap_or_default(),
+        until_secs: args.until.unwrap_or_default(),
+        limit: args.limit.unwrap_or_default(),
+        include_checkpoints: args.checkpoints,
+        ..QueryOperationsRequest::default()
+    };
+    let out = common.out();
+    if args.follow {
+        follow(&out, client, query, args.after.unwrap_or_default()).await
+    } else {
+        show(&out, client, query).await
+    }
+}
+
+async fn show(out: &Output, mut client: Client, query: QueryOperationsRequest) -> Result {
+    let answer = client.query_operations(query).await?.into_inner();
+    for hit in &answer.hits {
+        print(out, hit)?;
+    }
+    if answer.truncated {
+        warning(
+            "more operations match than one answer holds; narrow it with --since, --until or --verb, or read all with --follow",
+        );
+    }
+    if answer.hits.is_empty() && !out.is_json() {
+        out.line("no operations")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn follow(
+    out: &Output,
+    mut client: Client,
+    query: QueryOperationsRequest,
+    after_seq: u64,
+) -> Result {
+    let request = StreamOperationsRequest {
+        query: Some(query),
+        after_seq,
+        ..StreamOperationsRequest::default()
+    };
+    let mut hits = client.stream_operations(request).await?.into_inner();
+    while let Some(hit) = hits.message().await? {
+        print(out, &hit)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(out: &Output, hit: &OperationHit) -> Result<()> {
+    if out.is_json() {
+        return out.json(&as_json(hit));
+    }
+    let agent = match hit.agent.as_str() {
+        "" => String::new(),
+        agent => format!(" via {}", printable(agent)),
+    };
+    out.line(format_args!(
+        "{DIM}{:>6}{DIM:#}  {}  {BOLD}{:<18}{BOLD:#} {}  {DIM}{}{agent}{DIM:#}",
+        hit.seq,
+        time(hit.timestamp_secs),
+        hit.verb,
+        printable(&hit.summary),
+        printable(&hit.actor_email),
+    ))
+}
+
+fn as_json(hit: &OperationHit) -> Value {
+    let hex: String = hit.state_id.iter().map(|b| format!("{b:02x}")).collect();
+    json!({
+        "seq": hit.seq,
+        "timestamp_secs": hit.timestamp_secs,
+        "verb": hit.verb,
+        "summary": hit.summary,
+        "actor_name": hit.actor_name,
+        "actor_email": hit.actor_email,
+        "agent": hit.agent,
+        "operation_id": hit.operation_id,
+        "thread": hit.thread,
+        "state_id": hex,
+        "symbols": hit.symbols,
+        "signal_kinds": hit.signal_kinds,
+    })
+}
+
+/// A point in time: how long ago, a date, or a date and time with or without a time zone.
+fn parse_time(text: &str) -> std::result::Result<i64, String> {
+    let now = jiff::Timestamp::now().as_second();
+    if let Ok(ago) = parse_duration(text) {
+        return Ok(now.saturating_sub_unsigned(ago.as_secs()));
+    }
+    if let Ok(at) = text.parse::<jiff::Timestamp>() {
+        return Ok(at.as_second());
+    }
+    let local = text.parse::<jiff::civil::DateTime>().ok();
+    local
+        .and_then(|at| at.to_zoned_datetime(jiff::tz::TimeZone::system()).ok())
+        .map(|at| at.timestamp().as_second())
+        .ok_or_else(|| {
+            format!("{text:?} is not a time; write 2h, 2026-11-23 or 2026-11-23T18:00:00Z")
+        })
+}
+
+impl From<std::convert::Infallible> for Error {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}

@@ -1,0 +1,193 @@
+//! The command line: one file per noun; arguments in, client call, text or JSON out.
+
+mod agent;
+mod hook;
+mod init;
+mod log;
+mod output;
+mod serve;
+
+use std::{
+    io::{self, ErrorKind},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    client::{self, Daemon},
+    failure::{Failure, Reason},
+    git::{self, Repository},
+    local_daemon::ServeError,
+};
+pub use output::Format;
+use output::Output;
+
+/// Exit statuses, as `heddle help` documents them.
+mod exit {
+    pub(super) const FAILED: u8 = 1;
+    pub(super) const NOT_RUNNING: u8 = 3;
+    pub(super) const ALREADY_SERVED: u8 = crate::client::ALREADY_SERVED;
+    pub(super) const WEDGED: u8 = 5;
+}
+
+const EXIT_STATUSES: &str = "\
+Exit status:
+  0  done; the daemon serves
+  1  failed; the error says why and what to do
+  2  the command line is wrong
+  3  no daemon is running (agent status)
+  4  another daemon serves the repository (agent serve)
+  5  the daemon does not answer
+
+Environment:
+  HEDDLE_LOG  error, warn, info, debug or trace: what the daemon logs (default: info)
+  NO_COLOR    no colours, as in a pipe";
+
+/// A fast, durable memory beside a Git repository, for coding agents and their people
+#[derive(Debug, Parser)]
+#[command(name = "heddle", version, after_help = EXIT_STATUSES, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, Args)]
+struct Common {
+    /// The repository: any path inside it
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        default_value = ".",
+        hide_default_value = true
+    )]
+    repo: PathBuf,
+    /// How to print; JSON is stable, for scripts
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
+    output: Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Prepare a repository: make its heddle folders and keep them out of `git status`
+    Init(init::InitArgs),
+    /// The daemon of a repository
+    #[command(subcommand)]
+    Agent(agent::AgentCommand),
+    /// Hooks: commands that are told of events, or asked about them
+    #[command(subcommand)]
+    Hook(hook::HookCommand),
+    /// The operation log: what was done, by whom
+    Log(log::LogArgs),
+}
+
+/// What a command failed with.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Repository(#[from] git::Error),
+    #[error(transparent)]
+    Client(#[from] client::Error),
+    #[error("{}", .0.message())]
+    Status(#[from] tonic::Status),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error(transparent)]
+    Failure(#[from] Failure),
+    #[error("{0}")]
+    Usage(String),
+    #[error("cannot {action}: {source}")]
+    Io {
+        action: &'static str,
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Output(io::Error),
+}
+
+impl Error {
+    fn io(action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action, source }
+    }
+
+    fn exit_status(&self) -> u8 {
+        match self {
+            Self::Serve(ServeError::AlreadyServed { .. }) => exit::ALREADY_SERVED,
+            Self::Serve(ServeError::Wedged { .. }) | Self::Client(client::Error::Wedged { .. }) => {
+                exit::WEDGED
+            }
+            _ => exit::FAILED,
+        }
+    }
+
+    /// The stable reason, where there is one.
+    fn reason(&self) -> Option<String> {
+        use tonic_types::StatusExt;
+
+        let status = match self {
+            Self::Status(status) | Self::Client(client::Error::Status(status)) => status,
+            Self::Repository(_) => return Some(Reason::RepositoryRefused.to_string()),
+            Self::Failure(failure) => return Some(failure.reason.to_string()),
+            _ => return None,
+        };
+        status.get_details_error_info().map(|info| info.reason)
+    }
+}
+
+type Result<T = ExitCode> = std::result::Result<T, Error>;
+
+/// Runs the command line of this process; answers its exit status.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        // Whoever reads has read enough.
+        Err(Error::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            output::error(error.reason().as_deref(), &error.to_string());
+            ExitCode::from(error.exit_status())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result {
+    let Cli { common, command } = cli;
+    match command {
+        Command::Init(args) => init::run(&common, args),
+        Command::Agent(agent::AgentCommand::Serve(args)) => serve::run(&common, args),
+        Command::Agent(command) => block_on(agent::run(&common, command)),
+        Command::Hook(command) => block_on(hook::run(&common, command)),
+        Command::Log(args) => block_on(log::run(&common, args)),
+    }
+}
+
+fn block_on(future: impl Future<Output = Result>) -> Result {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::io("start the runtime"))?;
+    let result = runtime.block_on(future);
+    // A start that timed out may still be waited for on another thread.
+    runtime.shutdown_background();
+    result
+}
+
+impl Common {
+    fn repository(&self) -> Result<Repository> {
+        Ok(Repository::open(&self.repo)?)
+    }
+
+    fn out(&self) -> Output {
+        Output::new(self.output)
+    }
+
+    /// The daemon of the repository, started where none serves.
+    async fn daemon(&self) -> Result<Daemon> {
+        let repository = self.repository()?;
+        Ok(client::connect(&repository, output::warning).await?)
+    }
+}

@@ -1,0 +1,152 @@
+//! Printing: text for people on a terminal, plain in a pipe, JSON for scripts. One place decides.
+
+use std::{
+    fmt::Display,
+    io::{self, Write},
+    time::Duration,
+};
+
+use anstyle::{AnsiColor, Style};
+use clap::ValueEnum;
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use super::{Error, Result};
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// For scripts: stable names, one document, or one object per line for `log`
+    Json,
+}
+
+pub(super) const BOLD: Style = Style::new().bold();
+pub(super) const DIM: Style = Style::new().dimmed();
+pub(super) const GOOD: Style = AnsiColor::Green.on_default().bold();
+pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
+pub(super) const NOTE: Style = AnsiColor::Yellow.on_default().bold();
+
+/// Standard output, in the format that was asked for.
+pub(super) struct Output {
+    pub(super) format: Format,
+}
+
+impl Output {
+    pub(super) fn new(format: Format) -> Self {
+        Self { format }
+    }
+
+    pub(super) fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// Prints one line; styles go where the terminal does not want them.
+    pub(super) fn line(&self, line: impl Display) -> Result<()> {
+        writeln!(anstream::stdout().lock(), "{line}").map_err(Error::Output)
+    }
+
+    /// Prints one JSON document on one line.
+    pub(super) fn json(&self, value: &impl Serialize) -> Result<()> {
+        let text = serde_json::to_string(value).map_err(|e| Error::Output(e.into()))?;
+        writeln!(io::stdout().lock(), "{text}").map_err(Error::Output)
+    }
+
+    /// Prints rows in columns that are as wide as they need to be.
+    pub(super) fn table<const N: usize>(
+        &self,
+        header: [&str; N],
+        rows: impl IntoIterator<Item = [String; N]>,
+    ) -> Result<()> {
+        let mut table = Table::new();
+        table
+            .load_style(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Disabled)
+            .set_header(header);
+        for row in rows {
+            table.add_row(row.map(|cell| printable(&cell)));
+        }
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
+        for line in table.lines() {
+            self.line(line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// Text from elsewhere, with control characters escaped: it must not steer the terminal.
+pub(super) fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let escaped = c.is_control().then(|| c.escape_default());
+            let plain = escaped.is_none().then_some(c);
+            escaped.into_iter().flatten().chain(plain)
+        })
+        .collect()
+}
+
+/// Prints an error, with its stable reason where there is one.
+pub(super) fn error(reason: Option<&str>, message: &str) {
+    let reason = reason.map_or_else(String::new, |reason| format!("[{reason}]"));
+    // Nothing is left to do when not even this can be said.
+    let _ = writeln!(
+        anstream::stderr().lock(),
+        "{BAD}error{reason}{BAD:#}: {}",
+        printable(message)
+    );
+}
+
+/// Prints something that the user should know besides.
+pub(super) fn warning(message: &str) {
+    let _ = writeln!(
+        anstream::stderr().lock(),
+        "{NOTE}warning{NOTE:#}: {}",
+        printable(message)
+    );
+}
+
+/// A number of bytes for people.
+pub(super) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let mut value = count as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// A span of time for people, in its two largest units.
+pub(super) fn span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, m) => format!("{m}m {}s", seconds % 60),
+        (0, h, m) => format!("{h}h {m}m"),
+        (d, h, _) => format!("{d}d {h}h"),
+    }
+}
+
+/// A point in time, in the user's time zone.
+pub(super) fn time(seconds: i64) -> String {
+    match jiff::Timestamp::from_second(seconds) {
+        Ok(time) => time
+            .to_zoned_datetime(jiff::tz::TimeZone::system())
+            .strftime("%Y-%m-%d %H:%M:%S")
+            .to_string(),
+        Err(_) => seconds.to_string(),
+    }
+}
+
+/// A word in the singular or the plural.
+pub(super) fn plural(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}

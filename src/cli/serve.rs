@@ -1,0 +1,206 @@
+//! `heddle agent serve`: the daemon in this process, with its signals and its log.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use clap::Args;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::Notify,
+};
+use tracing_subscriber::filter::LevelFilter;
+
+use super::{Common, Error, Result};
+use crate::{
+    client::READY,
+    git::Repository,
+    local_daemon::{
+        BoundedLog, LocalDaemonConfig, Overrides, parse_duration, parse_timeout, serve,
+    },
+};
+
+/// Quiet time after which a daemon that a client started leaves.
+const DETACHED_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+
+const SCOPE: &str = "\
+The daemon runs in the foreground, logs to standard error and ends on SIGTERM or SIGINT after
+finishing what is in flight; a second signal ends it at once. SIGHUP reads config.toml again.
+
+Out of scope: it serves one user on one machine, through a Unix-domain socket. There are no other
+users, no remote access, no TCP and no TLS; the peer credentials of the socket are the
+authentication. There is no double fork: use `systemctl --user`, launchd, or let a client start it.
+
+Settings in <git-common-dir>/heddle/config.toml, which the flags win over:
+  [agent]
+  idle_timeout = \"10m\"   # or \"never\"
+  drain_timeout = \"10s\"";
+
+#[derive(Debug, Args)]
+#[command(after_help = SCOPE)]
+pub(super) struct ServeArgs {
+    /// Listen here; clients still find it at the usual place, through a link
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Leave after this long without a call, such as 10m; `never` stays [default: never]
+    #[arg(long, value_name = "DURATION", value_parser = Timeout::parse)]
+    idle_timeout: Option<Timeout>,
+    /// What a stop gives to calls in flight [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    drain_timeout: Option<Duration>,
+    /// Accepted; running in the foreground is the only mode
+    #[arg(long)]
+    foreground: bool,
+    /// Started by a client: a session of its own, lines to agent.log, readiness on stdout
+    #[arg(long, hide = true)]
+    detached: bool,
+}
+
+/// A duration, or never.
+#[derive(Debug, Clone, Copy)]
+struct Timeout(Option<Duration>);
+
+impl Timeout {
+    fn parse(text: &str) -> std::result::Result<Self, String> {
+        parse_timeout(text).map(Self)
+    }
+}
+
+pub(super) fn run(common: &Common, args: ServeArgs) -> Result {
+    let detached = args.detached;
+    let result = prepare_and_serve(common, args);
+    if detached && let Err(error) = &result {
+        tracing::error!("{error}");
+        say_to_starter(&error.to_string());
+    }
+    result
+}
+
+fn prepare_and_serve(common: &Common, args: ServeArgs) -> Result {
+    let repository = common.repository()?;
+    let mut config = LocalDaemonConfig::from_repo(&repository);
+    if let Some(socket) = &args.socket {
+        config.socket_path = std::path::absolute(socket).map_err(Error::io("resolve --socket"))?;
+    }
+    config.overrides = Overrides {
+        idle_timeout: args.idle_timeout.map(|timeout| timeout.0),
+        drain_timeout: args.drain_timeout,
+    };
+    if args.detached {
+        config.default_idle_timeout = Some(DETACHED_IDLE_TIMEOUT);
+        detach(&repository)?;
+        config.ready = Some(Box::new(|| say_to_starter(READY)));
+    } else {
+        log_to_stderr();
+    }
+    let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .max_blocking_threads(16)
+        .enable_all()
+        .build()
+        .map_err(Error::io("start the runtime"))?;
+    let result = runtime.block_on(serve_until_signalled(repository, config));
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve_until_signalled(repository: Repository, mut config: LocalDaemonConfig) -> Result {
+    let listen = |kind| signal(kind).map_err(Error::io("listen to signals"));
+    let mut ends = Ends {
+        term: listen(SignalKind::terminate())?,
+        int: listen(SignalKind::interrupt())?,
+    };
+    let mut hangup = listen(SignalKind::hangup())?;
+    let reload = Arc::new(Notify::new());
+    config.reload = Arc::clone(&reload);
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            reload.notify_one();
+        }
+    });
+    let (first, asked) = tokio::sync::oneshot::channel::<()>();
+    let serving = serve(repository, config, async {
+        // The sender is dropped only together with this future.
+        let _ = asked.await;
+    });
+    let second = async {
+        ends.next().await;
+        let _ = first.send(());
+        ends.next().await
+    };
+    tokio::select! {
+        result = serving => {
+            result?;
+            Ok(ExitCode::SUCCESS)
+        }
+        number = second => {
+            tracing::warn!("a second signal: ending at once");
+            Ok(ExitCode::from(128 + number))
+        }
+    }
+}
+
+/// The signals that end the daemon.
+struct Ends {
+    term: Signal,
+    int: Signal,
+}
+
+impl Ends {
+    /// The number of the next one.
+    async fn next(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.term.recv() => 15,
+            _ = self.int.recv() => 2,
+        }
+    }
+}
+
+/// A session of its own, so that it outlives the terminal of whoever started it (setsid(2)).
+fn detach(repository: &Repository) -> Result<()> {
+    // It fails only for the leader of a process group, which a client never starts us as.
+    let _ = nix::unistd::setsid();
+    repository.folders().create()?;
+    let path = repository.heddle_dir().join("agent.log");
+    let log = BoundedLog::open(&path).map_err(Error::io("open .heddle/agent.log"))?;
+    tracing_subscriber::fmt()
+        .with_max_level(level())
+        .with_target(false)
+        .with_ansi(false)
+        .with_writer(log)
+        .init();
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    Ok(())
+}
+
+fn log_to_stderr() {
+    tracing_subscriber::fmt()
+        .with_max_level(level())
+        .with_target(false)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .init();
+}
+
+fn level() -> LevelFilter {
+    let asked = std::env::var("HEDDLE_LOG").ok();
+    asked
+        .and_then(|level| level.parse().ok())
+        .unwrap_or(LevelFilter::INFO)
+}
+
+/// Tells the client that waits on our standard output, and lets go of it.
+fn say_to_starter(line: &str) {
+    let mut stdout = io::stdout().lock();
+    // A client that went away does not need to know.
+    let _ = writeln!(stdout, "{}", line.replace('\n', " "));
+    let _ = stdout.flush();
+    if let Ok(null) = std::fs::File::options().write(true).open("/dev/null") {
+        let _ = nix::unistd::dup2_stdout(null);
+    }
+}

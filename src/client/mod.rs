@@ -1,0 +1,195 @@
+//! The client's side: find the daemon of a repository, start one where none serves, and talk to it.
+//! It believes only an answer on the socket (G2), from its own user (G5).
+
+mod address;
+mod start;
+mod stop;
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::transport::Channel;
+
+pub use address::address;
+pub use start::{ALREADY_SERVED, READY};
+pub use stop::{Stopped, stop};
+
+use crate::{
+    git::Repository,
+    grpc_local_impl::proto::local::{
+        GetStatusResponse, ShutdownRequest, daemon_service_client::DaemonServiceClient,
+    },
+    local_daemon::{Holder, ask, lock_is_held, wait_until_free},
+};
+
+/// How long a daemon is given to answer.
+pub const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
+/// How long a start, a recovery or another's drain is waited for.
+pub const READY_DEADLINE: Duration = Duration::from_secs(15);
+
+/// Why no daemon could be talked to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A process holds the lock and does not answer.
+    #[error("the daemon of {repository} does not answer{}; replace it with `heddle agent stop --force`", detail(.why))]
+    Wedged {
+        /// The repository.
+        repository: String,
+        /// What was seen of it.
+        why: String,
+    },
+    /// A daemon was started and did not become ready.
+    #[error("no daemon could be started for {repository}: {why}")]
+    NotStarted {
+        /// The repository.
+        repository: String,
+        /// What it said, or what happened to it.
+        why: String,
+    },
+    /// The system refused something.
+    #[error("cannot {action}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A call was answered with an error.
+    #[error("{}", .0.message())]
+    Status(#[from] tonic::Status),
+    /// A process that must not be signalled.
+    #[error("{0}")]
+    NotOurs(String),
+}
+
+fn detail(why: &str) -> String {
+    if why.is_empty() {
+        String::new()
+    } else {
+        format!(" ({why})")
+    }
+}
+
+/// A daemon that answered.
+pub struct Daemon {
+    /// A connection to it.
+    pub channel: Channel,
+    /// What it said of itself.
+    pub status: Box<GetStatusResponse>,
+}
+
+/// What a look at a repository's daemon finds (G2).
+pub enum Found {
+    /// It answers.
+    Serving(Daemon),
+    /// No process holds the lock.
+    NotRunning,
+    /// A process holds the lock and does not answer.
+    Wedged(String),
+}
+
+/// Looks for the daemon of a repository without starting one. A holder of the lock that is
+/// starting or draining is waited for, until `patience` is over.
+pub async fn find(repository: &Repository, patience: Duration) -> Found {
+    let give_up = Instant::now() + patience;
+    loop {
+        let why = match ask(repository, ANSWER_DEADLINE.min(patience)).await {
+            Holder::Serving { channel, status } if !status.draining => {
+                return Found::Serving(Daemon { channel, status });
+            }
+            Holder::Serving { .. } => "it is stopping".to_owned(),
+            Holder::Absent => "nothing listens on its socket".to_owned(),
+            Holder::Silent(why) => why,
+        };
+        if !lock_is_held(repository) {
+            return Found::NotRunning;
+        }
+        let now = Instant::now();
+        if now >= give_up {
+            return Found::Wedged(why);
+        }
+        let pause = Duration::from_millis(50).min(give_up - now);
+        wait_until_free(&repository.store_dir(), pause).await;
+    }
+}
+
+/// The daemon of a repository; starts one where none serves, and replaces an idle older one. What
+/// the user should know besides is handed to `warn`.
+///
+/// # Errors
+/// When the one there is does not answer, or none can be started.
+pub async fn connect(repository: &Repository, warn: impl Fn(&str)) -> Result<Daemon, Error> {
+    let name = || repository.root().display().to_string();
+    let give_up = Instant::now() + READY_DEADLINE;
+    loop {
+        let left = give_up.saturating_duration_since(Instant::now());
+        match find(repository, left).await {
+            Found::Serving(daemon) => {
+                match compare_versions(&daemon.status.version) {
+                    Age::Same => {}
+                    Age::Older if replace(&daemon, repository).await? => continue,
+                    Age::Older => warn(&skew(
+                        &daemon,
+                        "it is in use, and goes on as it is; run `heddle agent stop` when it can be spared",
+                    )),
+                    Age::Newer => warn(&skew(&daemon, "upgrade this one")),
+                }
+                return Ok(daemon);
+            }
+            Found::Wedged(why) => {
+                return Err(Error::Wedged {
+                    repository: name(),
+                    why,
+                });
+            }
+            Found::NotRunning if left.is_zero() => {
+                return Err(Error::NotStarted {
+                    repository: name(),
+                    why: format!("it was not ready within {} s", READY_DEADLINE.as_secs()),
+                });
+            }
+            Found::NotRunning => start::start(repository, left).await?,
+        }
+    }
+}
+
+enum Age {
+    Older,
+    Same,
+    Newer,
+}
+
+fn compare_versions(theirs: &str) -> Age {
+    let numbers = |version: &str| -> Vec<u64> {
+        let release = version.split(['-', '+']).next().unwrap_or_default();
+        release.split('.').filter_map(|n| n.parse().ok()).collect()
+    };
+    match numbers(theirs).cmp(&numbers(env!("CARGO_PKG_VERSION"))) {
+        std::cmp::Ordering::Less => Age::Older,
+        std::cmp::Ordering::Equal => Age::Same,
+        std::cmp::Ordering::Greater => Age::Newer,
+    }
+}
+
+fn skew(daemon: &Daemon, advice: &str) -> String {
+    format!(
+        "the daemon is heddle {} and this is heddle {}: {advice}",
+        daemon.status.version,
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+/// Asks an older daemon to make room; false when it is busy.
+async fn replace(daemon: &Daemon, repository: &Repository) -> Result<bool, Error> {
+    let request = ShutdownRequest {
+        if_idle: true,
+        ..ShutdownRequest::default()
+    };
+    let answer = DaemonServiceClient::new(daemon.channel.clone())
+        .shutdown(request)
+        .await?;
+    if !answer.into_inner().accepted {
+        return Ok(false);
+    }
+    Ok(wait_until_free(&repository.store_dir(), READY_DEADLINE).await)
+}

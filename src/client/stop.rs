@@ -1,0 +1,142 @@
+//! Stopping a daemon: by asking it; one that does not answer, by signals, and then only the very
+//! process that holds the repository's lock.
+
+use std::time::Duration;
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tokio::time::{Instant, sleep};
+
+use super::{ANSWER_DEADLINE, Error, Found, find};
+use crate::{
+    git::Repository,
+    grpc_local_impl::proto::local::{ShutdownRequest, daemon_service_client::DaemonServiceClient},
+    local_daemon::{
+        PidFileContents, default_pid_path, is_heddle_process, lock_holder, pid_alive,
+        wait_until_free,
+    },
+};
+
+/// How long a daemon that was told to end is given before it is killed.
+const TERM_PATIENCE: Duration = Duration::from_secs(3);
+/// How long the kernel is given to end what was killed.
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How a stop ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// There was none.
+    NotRunning,
+    /// This process drained and is gone.
+    Drained(i32),
+    /// This process did not answer, was signalled and is gone.
+    Forced(i32),
+}
+
+/// Stops the daemon of a repository and waits until its process is gone. With `force` also one
+/// that does not answer, or does not end.
+///
+/// # Errors
+/// When it does not answer or end and `force` is not set, and when the process that holds the lock
+/// is not a daemon of ours.
+pub async fn stop(repository: &Repository, force: bool) -> Result<Stopped, Error> {
+    match find(repository, ANSWER_DEADLINE).await {
+        Found::NotRunning => Ok(Stopped::NotRunning),
+        Found::Serving(daemon) => {
+            let pid = daemon.status.pid;
+            let asked = DaemonServiceClient::new(daemon.channel)
+                .shutdown(ShutdownRequest::default())
+                .await;
+            match asked {
+                Ok(_) => {}
+                // It may be gone before its answer is out.
+                Err(status) if status.code() == tonic::Code::Unavailable => {}
+                Err(status) => return Err(status.into()),
+            }
+            let patience = if force { TERM_PATIENCE } else { Duration::MAX };
+            if gone(repository, pid, patience).await {
+                Ok(Stopped::Drained(pid))
+            } else {
+                force_out(repository).await
+            }
+        }
+        Found::Wedged(_) if force => force_out(repository).await,
+        Found::Wedged(why) => Err(Error::Wedged {
+            repository: repository.root().display().to_string(),
+            why,
+        }),
+    }
+}
+
+/// Ends the process that holds the lock.
+async fn force_out(repository: &Repository) -> Result<Stopped, Error> {
+    let pid = holder(repository)?;
+    let process = Pid::from_raw(pid);
+    let signal = |signal| match kill(process, signal) {
+        Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(Error::Io {
+            action: "signal the daemon",
+            source: errno.into(),
+        }),
+    };
+    signal(Signal::SIGTERM)?;
+    // One that is stopped takes no signal before it goes on.
+    signal(Signal::SIGCONT)?;
+    if !gone(repository, pid, TERM_PATIENCE).await {
+        signal(Signal::SIGKILL)?;
+        if !gone(repository, pid, KILL_PATIENCE).await {
+            return Err(Error::NotOurs(format!(
+                "process {pid} was killed and does not end; the kernel may be waiting for a disk"
+            )));
+        }
+    }
+    Ok(Stopped::Forced(pid))
+}
+
+/// The process that holds the lock, if it is a daemon of ours. The pidfile alone proves nothing:
+/// its process may be gone, and its number another's.
+fn holder(repository: &Repository) -> Result<i32, Error> {
+    let lock = repository.store_dir().join("lock");
+    let recorded = PidFileContents::read(&default_pid_path(repository)).map(|found| found.pid);
+    let holder = match lock_holder(&lock) {
+        Some(pid) => pid,
+        // Only where the kernel does not tell of locks.
+        None if cfg!(target_os = "linux") => return Err(unknown_holder(&lock)),
+        None => recorded.ok_or_else(|| unknown_holder(&lock))?,
+    };
+    if is_heddle_process(holder) || (recorded == Some(holder) && pid_alive(holder)) {
+        Ok(holder)
+    } else {
+        Err(Error::NotOurs(format!(
+            "process {holder} holds {} and is not a heddle daemon of yours, so it is not signalled; end it yourself if you know it",
+            lock.display()
+        )))
+    }
+}
+
+fn unknown_holder(lock: &std::path::Path) -> Error {
+    Error::NotOurs(format!(
+        "which process holds {} cannot be told, so none is signalled; `fuser {}` may know",
+        lock.display(),
+        lock.display()
+    ))
+}
+
+/// Waits until the lock is free and the process has ended; false when `patience` is over before.
+async fn gone(repository: &Repository, pid: i32, patience: Duration) -> bool {
+    let give_up = Instant::now().checked_add(patience);
+    let is_over = || give_up.is_some_and(|at| Instant::now() >= at);
+    while !wait_until_free(&repository.store_dir(), Duration::from_millis(200)).await {
+        if is_over() {
+            return false;
+        }
+    }
+    // The lock goes when the process ends; its number goes a moment later.
+    let reaped = Instant::now() + Duration::from_secs(1);
+    while pid_alive(pid) && Instant::now() < reaped {
+        sleep(Duration::from_millis(2)).await;
+    }
+    true
+}

@@ -1,0 +1,105 @@
+//! What can go wrong, as one value: a stable reason, and a message that names what was asked, why
+//! not and what to do next (G10). This table is the only list of reasons; `grpc_local_impl::status`
+//! gives each its gRPC code, and `proto/REASONS.md` is written from it.
+
+use std::fmt;
+
+/// Declares the closed list of reasons: variant, wire name, and what it means for a caller.
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal: $meaning:literal,)*) => {
+        /// Why a call failed: stable names that clients may match on (`google.rpc.ErrorInfo`).
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Reason { $(#[doc = $meaning] $variant,)* }
+
+        impl Reason {
+            /// Every reason, in the order of the table.
+            pub const ALL: &[Reason] = &[$(Reason::$variant,)*];
+
+            /// The name on the wire.
+            pub const fn name(self) -> &'static str {
+                match self { $(Reason::$variant => $name,)* }
+            }
+
+            /// What it means, for the documentation.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Reason::$variant => $meaning,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    InvalidField = "INVALID_FIELD": "A field of the request is empty, too long or malformed; the field violations name it.",
+    MalformedMessage = "MALFORMED_MESSAGE": "The bytes of the request are not the message that the method takes.",
+    MessageTooLarge = "MESSAGE_TOO_LARGE": "The request is larger than 4 MiB, the limit of one message.",
+    OperationIdInvalid = "OPERATION_ID_INVALID": "`client_operation_id` is neither empty nor a UUID.",
+    OperationIdReused = "OPERATION_ID_REUSED": "The `client_operation_id` was used before for a different request.",
+    RepositoryMismatch = "REPOSITORY_MISMATCH": "`repo_path` names another repository than the one that this daemon serves.",
+    HookEventUnknown = "HOOK_EVENT_UNKNOWN": "No hook event has this name.",
+    TooManyHooks = "TOO_MANY_HOOKS": "The limit of 256 registered hooks is reached.",
+    TooManyStreams = "TOO_MANY_STREAMS": "The limit of 256 open event streams is reached.",
+    WriteQueueFull = "WRITE_QUEUE_FULL": "1,024 writes are waiting already; try again.",
+    MethodUnknown = "METHOD_UNKNOWN": "The daemon has no such service or method.",
+    NotImplemented = "NOT_IMPLEMENTED": "The method is in the contract, but not in this version of the daemon.",
+    ProtocolViolation = "PROTOCOL_VIOLATION": "The call breaks the gRPC protocol, or asks for an encoding that is not offered.",
+    Draining = "DRAINING": "The daemon is stopping; the call was not carried out, or the stream ends here. Try again.",
+    StoreLost = "STORE_LOST": "The heddle folder was removed or replaced under the daemon, which is leaving. Try again.",
+    StoreFull = "STORE_FULL": "The disk is full, or a quota is reached. Nothing was changed.",
+    StoreReadOnly = "STORE_READ_ONLY": "The disk or the database cannot be written. Nothing was changed.",
+    StoreCorrupt = "STORE_CORRUPT": "The database is damaged.",
+    StoreIo = "STORE_IO": "Reading or writing the database failed.",
+    StoreNewer = "STORE_NEWER": "The database was made by a newer version of heddle.",
+    RepositoryRefused = "REPOSITORY_REFUSED": "The folder is not a Git repository, or one that heddle must not serve.",
+    Internal = "INTERNAL": "A fault of the daemon itself; its log says more.",
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A failed call: what every layer below the wire answers in place of a result.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// The stable reason.
+    pub reason: Reason,
+    /// What was asked, why not, and what to do next.
+    pub message: String,
+    /// Which fields of the request are to blame, and why.
+    pub fields: Vec<FieldViolation>,
+}
+
+/// One field of a request that cannot be accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldViolation {
+    /// The field's name in the request, dotted where it is nested.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub description: String,
+}
+
+impl Failure {
+    /// A failure with this reason and message.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            fields: Vec::new(),
+        }
+    }
+
+    /// A failure that one field of the request is to blame for.
+    pub fn field(reason: Reason, field: &'static str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self {
+            reason,
+            fields: vec![FieldViolation {
+                field,
+                description: message.clone(),
+            }],
+            message,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What all handlers do with a request: check whose repository it means, find out who acts, and
+//! send a change down the road.
+
+use std::path::Path;
+
+use prost::Message;
+use tonic::{Request, Response, Status, metadata::MetadataMap};
+use uuid::Uuid;
+
+use super::{ConnectionCalls, Services};
+use crate::{
+    failure::{Failure, Reason},
+    git::Identity,
+    mutation::{Call, Caller, Mutation},
+};
+
+/// A request that changes state.
+pub(super) trait Keyed: Message {
+    fn client_operation_id(&self) -> &str;
+}
+
+impl Services {
+    /// Accepts an empty `repo_path`, or one that resolves to the served repository.
+    pub(super) fn check_repository(&self, repo_path: &str) -> Result<(), Failure> {
+        let served = &self.repository;
+        let path = Path::new(repo_path);
+        if repo_path.is_empty() || path == served.root() || served.contains(path) {
+            return Ok(());
+        }
+        let asked: String = repo_path.chars().take(256).collect();
+        Err(Failure::field(
+            Reason::RepositoryMismatch,
+            "repo_path",
+            format!(
+                "this daemon serves {}, not {asked:?}; leave repo_path empty, or call the daemon of that repository",
+                served.root().display()
+            ),
+        ))
+    }
+
+    /// Sends one change down the road and answers its response, fresh or recorded.
+    pub(super) async fn change<R, M, O>(
+        &self,
+        method: &'static str,
+        request: Request<R>,
+        mutation: M,
+        encode: fn(&M::Output) -> Vec<u8>,
+    ) -> Result<Response<O>, Status>
+    where
+        R: Keyed,
+        M: Mutation,
+        O: Message + Default,
+    {
+        let call = Call {
+            method,
+            key: parse_key(request.get_ref().client_operation_id())?,
+            transaction: text(request.metadata(), "heddle-transaction-id")?,
+            caller: self.caller(&request)?,
+            request: request.get_ref().encode_to_vec(),
+        };
+        let answer = self.road.run(call, mutation, encode).await?;
+        let response = O::decode(answer.as_slice()).map_err(|e| {
+            tracing::error!("the recorded answer of {method} cannot be decoded: {e}");
+            Failure::new(
+                Reason::StoreCorrupt,
+                "the recorded answer of this client_operation_id is damaged; use a new one",
+            )
+        })?;
+        Ok(Response::new(response))
+    }
+
+    /// Who acts: the metadata; else Git's configured identity; else the peer's account.
+    fn caller<R>(&self, request: &Request<R>) -> Result<Caller, Failure> {
+        let metadata = request.metadata();
+        let name = text(metadata, "heddle-actor-name")?;
+        let email = text(metadata, "heddle-actor-email")?;
+        let peer = request.extensions().get::<ConnectionCalls>();
+        let peer_uid = peer.map(|peer| peer.uid);
+        let actor = match (name, email) {
+            (Some(name), Some(email)) => Identity { name, email },
+            (name, email) => {
+                let known = self.identity.current().unwrap_or_else(|| account(peer_uid));
+                Identity {
+                    name: name.unwrap_or(known.name),
+                    email: email.unwrap_or(known.email),
+                }
+            }
+        };
+        Ok(Caller {
+            actor,
+            agent: text(metadata, "heddle-agent")?,
+            peer_uid,
+            peer_pid: peer.and_then(|peer| peer.pid),
+        })
+    }
+}
+
+fn parse_key(id: &str) -> Result<Option<Uuid>, Failure> {
+    if id.is_empty() {
+        return Ok(None);
+    }
+    Uuid::try_parse(id).map(Some).map_err(|_| {
+        let asked: String = id.chars().take(64).collect();
+        Failure::field(
+            Reason::OperationIdInvalid,
+            "client_operation_id",
+            format!("the client_operation_id {asked:?} is not a UUID; give a UUID, or leave it empty to call without deduplication"),
+        )
+    })
+}
+
+/// A text of the metadata, in UTF-8; empty is absent.
+fn text(metadata: &MetadataMap, key: &'static str) -> Result<Option<String>, Failure> {
+    let Some(value) = metadata.get(key) else {
+        return Ok(None);
+    };
+    match std::str::from_utf8(value.as_bytes()) {
+        Ok("") => Ok(None),
+        Ok(text) if text.len() <= 255 && !text.chars().any(char::is_control) => {
+            Ok(Some(text.to_owned()))
+        }
+        _ => Err(Failure::field(
+            Reason::InvalidField,
+            key,
+            format!(
+                "the metadata {key} must be at most 255 bytes of UTF-8 without control characters"
+            ),
+        )),
+    }
+}
+
+/// The account of a user, as `name` and `name@host`.
+fn account(uid: Option<u32>) -> Identity {
+    let uid = uid.map_or_else(nix::unistd::Uid::effective, nix::unistd::Uid::from_raw);
+    let user = nix::unistd::User::from_uid(uid).ok().flatten();
+    let name = user.map_or_else(|| format!("uid {uid}"), |user| user.name);
+    let host = nix::unistd::gethostname().unwrap_or_default();
+    Identity {
+        email: format!("{}@{}", name.replace(' ', "-"), host.to_string_lossy()),
+        name,
+    }
+}

@@ -1,0 +1,110 @@
+//! Services of the contract that a later version fills in. Each method says so; none pretends.
+
+use std::{convert::Infallible, marker::PhantomData, pin::Pin, sync::Arc, task};
+
+use futures_util::Stream;
+use tonic::{Request, Response, Status};
+
+use super::{Services, proto::v1};
+use crate::failure::{Failure, Reason};
+
+/// The answer of a method that is in the contract and not in this version.
+pub(super) fn not_yet(method: &str) -> Status {
+    Failure::new(
+        Reason::NotImplemented,
+        format!(
+            "{method} is not in this version of the daemon (heddle {}); upgrade heddle when one has it",
+            env!("CARGO_PKG_VERSION")
+        ),
+    )
+    .into()
+}
+
+/// The stream of a method that is not there yet: it has no values, so none can be opened.
+pub struct Pending<T> {
+    never: Infallible,
+    item: PhantomData<fn() -> T>,
+}
+
+impl<T> Stream for Pending<T> {
+    type Item = Result<T, Status>;
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        _: &mut task::Context<'_>,
+    ) -> task::Poll<Option<Self::Item>> {
+        let _ = self.item;
+        match self.never {}
+    }
+}
+
+/// Implements a service whose methods all answer `UNIMPLEMENTED`.
+macro_rules! not_yet_service {
+    ($module:ident::$service:ident {
+        $($method:ident($request:ident) -> $response:ident as $name:literal;)*
+    } streams {
+        $($stream:ident: $smethod:ident($srequest:ident) -> $sresponse:ident as $sname:literal;)*
+    }) => {
+        #[tonic::async_trait]
+        impl v1::$module::$service for Arc<Services> {
+            $(async fn $method(
+                &self,
+                _: Request<v1::$request>,
+            ) -> Result<Response<v1::$response>, Status> {
+                Err(not_yet($name))
+            })*
+            $(type $stream = Pending<v1::$sresponse>;
+
+            async fn $smethod(
+                &self,
+                _: Request<v1::$srequest>,
+            ) -> Result<Response<Self::$stream>, Status> {
+                Err(not_yet($sname))
+            })*
+        }
+    };
+}
+
+not_yet_service!(transaction_service_server::TransactionService {
+    begin_transaction(BeginTransactionRequest) -> BeginTransactionResponse as "TransactionService.BeginTransaction";
+    commit_transaction(CommitTransactionRequest) -> CommitTransactionResponse as "TransactionService.CommitTransaction";
+    abort_transaction(AbortTransactionRequest) -> AbortTransactionResponse as "TransactionService.AbortTransaction";
+    get_transaction_status(GetTransactionStatusRequest) -> TransactionStatus as "TransactionService.GetTransactionStatus";
+} streams {});
+
+not_yet_service!(discussion_service_server::DiscussionService {
+    open_discussion(OpenDiscussionRequest) -> Discussion as "DiscussionService.OpenDiscussion";
+    append_turn(AppendTurnRequest) -> Discussion as "DiscussionService.AppendTurn";
+    resolve_discussion(ResolveDiscussionRequest) -> Discussion as "DiscussionService.ResolveDiscussion";
+    list_by_state(ListDiscussionsByStateRequest) -> ListDiscussionsResponse as "DiscussionService.ListByState";
+    list_by_symbol(ListDiscussionsBySymbolRequest) -> ListDiscussionsResponse as "DiscussionService.ListBySymbol";
+    get_discussion(GetDiscussionRequest) -> Discussion as "DiscussionService.GetDiscussion";
+} streams {});
+
+not_yet_service!(state_review_service_server::StateReviewService {
+    get_review_payload(GetReviewPayloadRequest) -> ReviewPayload as "StateReviewService.GetReviewPayload";
+    sign_state(SignStateRequest) -> SignStateResponse as "StateReviewService.SignState";
+    list_signatures(ListSignaturesRequest) -> ListSignaturesResponse as "StateReviewService.ListSignatures";
+    record_verdict(RecordVerdictRequest) -> RecordVerdictResponse as "StateReviewService.RecordVerdict";
+    record_check_ack(RecordCheckAckRequest) -> RecordCheckAckResponse as "StateReviewService.RecordCheckAck";
+    get_review_progress(GetReviewProgressRequest) -> GetReviewProgressResponse as "StateReviewService.GetReviewProgress";
+} streams {});
+
+not_yet_service!(signal_service_server::SignalService {
+    compute_state_signals(ComputeStateSignalsRequest) -> ComputeStateSignalsResponse as "SignalService.ComputeStateSignals";
+    get_repo_signal_health(GetRepoSignalHealthRequest) -> RepoSignalHealthReport as "SignalService.GetRepoSignalHealth";
+} streams {
+    SubscribeSignalUpdatesStream: subscribe_signal_updates(SubscribeSignalUpdatesRequest) -> SignalUpdate as "SignalService.SubscribeSignalUpdates";
+});
+
+not_yet_service!(thread_workflow_service_server::ThreadWorkflowService {
+    start_thread(StartThreadRequest) -> ThreadSummary as "ThreadWorkflowService.StartThread";
+    list_threads(ListThreadsRequest) -> ListThreadsResponse as "ThreadWorkflowService.ListThreads";
+    get_workspace_summary(GetWorkspaceSummaryRequest) -> WorkspaceSummary as "ThreadWorkflowService.GetWorkspaceSummary";
+    get_thread(GetThreadRequest) -> ThreadSummary as "ThreadWorkflowService.GetThread";
+    capture_thread(CaptureThreadRequest) -> CaptureThreadResponse as "ThreadWorkflowService.CaptureThread";
+    complete_thread(CompleteThreadRequest) -> ThreadSummary as "ThreadWorkflowService.CompleteThread";
+} streams {
+    StreamWorkspaceSummaryStream: stream_workspace_summary(GetWorkspaceSummaryRequest) -> WorkspaceSummary as "ThreadWorkflowService.StreamWorkspaceSummary";
+    WatchThreadsStream: watch_threads(WatchThreadsRequest) -> ThreadEvent as "ThreadWorkflowService.WatchThreads";
+});

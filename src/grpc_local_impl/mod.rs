@@ -1,0 +1,140 @@
+//! The services on the wire: protobuf in, domain call, protobuf out. One file per service; one file
+//! makes statuses; one layer watches every call.
+
+mod call;
+mod daemon;
+mod hooks;
+mod later;
+mod layer;
+mod operations;
+pub mod proto;
+mod status;
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+
+pub use daemon::DaemonFacts;
+pub use layer::{CallLayer, ConnectionCalls};
+pub use status::{code, to_status};
+
+use crate::{
+    failure::Failure,
+    git::{IdentitySource, Repository},
+    hook::Registry,
+    mutation::Road,
+    status::Status,
+    store::Store,
+};
+
+/// Bytes of one request at most; gRPC's own default.
+pub const REQUEST_LIMIT: usize = 4 * 1024 * 1024;
+/// Bytes of one response at most: foreign clients refuse 4 MiB.
+pub const RESPONSE_LIMIT: usize = 3_500 * 1024;
+/// Event streams that may be open at once.
+pub const STREAM_LIMIT: usize = 256;
+
+/// What every service works with.
+pub struct Services {
+    /// The served repository.
+    pub repository: Repository,
+    /// Git's configured identity.
+    pub identity: IdentitySource,
+    /// The store.
+    pub store: Store,
+    /// The road of every write.
+    pub road: Road,
+    /// The registered hooks.
+    pub hooks: Arc<Registry>,
+    /// Counters.
+    pub status: Arc<Status>,
+    /// What `GetStatus` tells of the process, and how `Shutdown` ends it.
+    pub daemon: DaemonFacts,
+    /// Cancelled when the daemon begins to drain.
+    pub draining: CancellationToken,
+}
+
+impl Services {
+    /// Puts the store, the road and the registry together.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn new(
+        repository: Repository,
+        store: Store,
+        daemon: DaemonFacts,
+        draining: CancellationToken,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            identity: repository.identity_source(),
+            road: Road::new(store.clone())?,
+            hooks: Arc::new(Registry::load(&store)?),
+            status: Arc::new(Status::new(proto::methods())),
+            repository,
+            store,
+            daemon,
+            draining,
+        })
+    }
+
+    /// Every service of the contract, health and reflection, behind one router.
+    pub async fn routes(self: &Arc<Self>) -> Routes {
+        use proto::{local::daemon_service_server as daemon, v1};
+
+        macro_rules! with_limits {
+            ($server:ty) => {
+                <$server>::new(self.clone())
+                    .max_decoding_message_size(REQUEST_LIMIT)
+                    .max_encoding_message_size(REQUEST_LIMIT)
+            };
+        }
+        let (health, health_service) = tonic_health::server::health_reporter();
+        for service in proto::SERVICES.iter().copied().chain([""]) {
+            health
+                .set_service_status(service, ServingStatus::Serving)
+                .await;
+        }
+        let reflection = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let mut routes = Routes::builder();
+        routes
+            .add_service(with_limits!(
+                v1::hook_service_server::HookServiceServer<Arc<Self>>
+            ))
+            .add_service(with_limits!(
+                v1::operation_log_query_service_server::OperationLogQueryServiceServer<Arc<Self>>
+            ))
+            .add_service(with_limits!(
+                v1::transaction_service_server::TransactionServiceServer<Arc<Self>>
+            ))
+            .add_service(with_limits!(
+                v1::discussion_service_server::DiscussionServiceServer<Arc<Self>>
+            ))
+            .add_service(with_limits!(
+                v1::state_review_service_server::StateReviewServiceServer<Arc<Self>>
+            ))
+            .add_service(with_limits!(
+                v1::signal_service_server::SignalServiceServer<Arc<Self>>
+            ))
+            .add_service(with_limits!(
+                v1::thread_workflow_service_server::ThreadWorkflowServiceServer<Arc<Self>>
+            ))
+            .add_service(with_limits!(daemon::DaemonServiceServer<Arc<Self>>))
+            .add_service(health_service);
+        // The descriptors are compiled in: what they hold is known to be valid, and tested.
+        match (reflection().build_v1(), reflection().build_v1alpha()) {
+            (Ok(v1), Ok(v1alpha)) => {
+                routes.add_service(v1).add_service(v1alpha);
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::error!("reflection is off: {error}");
+            }
+        }
+        routes.routes().prepare()
+    }
+}

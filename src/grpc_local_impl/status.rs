@@ -1,0 +1,113 @@
+//! The one place that makes statuses: a failure becomes a gRPC status with `google.rpc.ErrorInfo`
+//! (domain `heddle`, the stable reason) and field violations.
+
+use std::collections::HashMap;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+
+use crate::failure::{Failure, Reason};
+
+/// The domain of our reasons.
+pub const DOMAIN: &str = "heddle";
+
+/// The gRPC code of a reason.
+pub const fn code(reason: Reason) -> Code {
+    match reason {
+        Reason::InvalidField
+        | Reason::MalformedMessage
+        | Reason::OperationIdInvalid
+        | Reason::RepositoryMismatch
+        | Reason::HookEventUnknown => Code::InvalidArgument,
+        Reason::OperationIdReused
+        | Reason::StoreReadOnly
+        | Reason::StoreNewer
+        | Reason::RepositoryRefused => Code::FailedPrecondition,
+        Reason::MessageTooLarge
+        | Reason::TooManyHooks
+        | Reason::TooManyStreams
+        | Reason::WriteQueueFull
+        | Reason::StoreFull => Code::ResourceExhausted,
+        Reason::MethodUnknown | Reason::NotImplemented | Reason::ProtocolViolation => {
+            Code::Unimplemented
+        }
+        Reason::Draining | Reason::StoreLost => Code::Unavailable,
+        Reason::StoreCorrupt => Code::DataLoss,
+        Reason::StoreIo | Reason::Internal => Code::Internal,
+    }
+}
+
+/// A failure as a status.
+pub fn to_status(failure: Failure) -> Status {
+    let mut details = ErrorDetails::with_error_info(
+        failure.reason.name(),
+        DOMAIN,
+        HashMap::<String, String>::new(),
+    );
+    if !failure.fields.is_empty() {
+        let violations = failure
+            .fields
+            .into_iter()
+            .map(|violation| FieldViolation::new(violation.field, violation.description));
+        details.set_bad_request(violations.collect::<Vec<_>>());
+    }
+    Status::with_error_details(code(failure.reason), failure.message, details)
+}
+
+impl From<Failure> for Status {
+    fn from(failure: Failure) -> Self {
+        to_status(failure)
+    }
+}
+
+impl From<crate::store::Error> for Status {
+    fn from(error: crate::store::Error) -> Self {
+        to_status(error.into())
+    }
+}
+
+/// What tonic itself refused, in our words; a status that has details is one of ours.
+pub(super) fn of_tonic(status: &Status, method: &str) -> Option<Status> {
+    if !status.details().is_empty() {
+        return None;
+    }
+    let failure = match status.code() {
+        Code::Ok => return None,
+        Code::OutOfRange | Code::ResourceExhausted => Failure::new(
+            Reason::MessageTooLarge,
+            format!(
+                "the request to {method} is larger than {} bytes, the limit of one message; send less at once",
+                super::REQUEST_LIMIT
+            ),
+        ),
+        Code::Internal | Code::InvalidArgument => Failure::new(
+            Reason::MalformedMessage,
+            format!(
+                "the bytes sent to {method} are not the message that it takes ({}); encode the request as proto/ has it",
+                status.message()
+            ),
+        ),
+        Code::Unimplemented if status.message().is_empty() => Failure::new(
+            Reason::MethodUnknown,
+            format!(
+                "this daemon (heddle {}) has no method {method}; ask reflection or `proto/` for those that it has",
+                env!("CARGO_PKG_VERSION")
+            ),
+        ),
+        Code::Unimplemented => Failure::new(
+            Reason::ProtocolViolation,
+            format!("{method} cannot be called like this: {}", status.message()),
+        ),
+        // Health and reflection answer in their own, standard words.
+        _ => return None,
+    };
+    Some(to_status(failure))
+}
+
+/// How streams end when the daemon stops.
+pub(super) fn draining() -> Status {
+    to_status(Failure::new(
+        Reason::Draining,
+        "the daemon is stopping, and the stream ends here; open it again, where it left off, to reach the next one",
+    ))
+}

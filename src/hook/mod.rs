@@ -1,0 +1,153 @@
+//! Hooks: commands that are told of events, or asked about them. This version keeps the registry;
+//! nothing fires yet.
+
+mod commands;
+mod event;
+mod registry;
+mod schema;
+
+pub use commands::{DeregisterHook, RegisterHook};
+pub use event::HookEvent;
+pub use registry::Registry;
+pub use schema::{EventSchema, schemas};
+
+use crate::{
+    failure::{Failure, Reason},
+    store::HookRecord,
+};
+
+/// Bytes that a hook's name may have.
+pub const NAME_LIMIT: usize = 255;
+/// Bytes that a hook's command may have.
+pub const COMMAND_LIMIT: usize = 8 * 1024;
+/// Hooks that one repository may have.
+pub const HOOK_LIMIT: usize = 256;
+/// Milliseconds that a hook may be given.
+pub const TIMEOUT_LIMIT_MS: u32 = 10 * 60 * 1_000;
+
+/// A registered hook. It is checked when it is made and cannot be wrong after that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    name: String,
+    command: String,
+    events: Vec<HookEvent>,
+    timeout_ms: u32,
+    fail_open: bool,
+}
+
+impl Hook {
+    /// Checks what a caller asks for. No `events` means every one; `timeout_ms` 0 means the
+    /// configured default.
+    ///
+    /// # Errors
+    /// `INVALID_FIELD` for a name, command or timeout out of bounds, `HOOK_EVENT_UNKNOWN` for an
+    /// event that is none.
+    pub fn new(
+        name: String,
+        command: String,
+        events: &[String],
+        timeout_ms: u32,
+        fail_open: bool,
+    ) -> Result<Self, Failure> {
+        check_name(&name)?;
+        check_command(&command)?;
+        if timeout_ms > TIMEOUT_LIMIT_MS {
+            return Err(Failure::field(
+                Reason::InvalidField,
+                "timeout_ms",
+                format!(
+                    "a hook cannot be given {timeout_ms} ms; give it at most {TIMEOUT_LIMIT_MS} ms (10 minutes), or 0 for the default"
+                ),
+            ));
+        }
+        let mut known = Vec::with_capacity(events.len());
+        for event in events {
+            let event = HookEvent::named(event, "events")?;
+            if !known.contains(&event) {
+                known.push(event);
+            }
+        }
+        Ok(Self {
+            name,
+            command,
+            events: known,
+            timeout_ms,
+            fail_open,
+        })
+    }
+
+    /// Its name, unique in the repository.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What is run, by the shell.
+    pub fn command(&self) -> &str {
+        &self.command
+    }
+
+    /// The events that it is told of; none means every one.
+    pub fn events(&self) -> &[HookEvent] {
+        &self.events
+    }
+
+    /// Milliseconds that it may take; 0 means the configured default.
+    pub fn timeout_ms(&self) -> u32 {
+        self.timeout_ms
+    }
+
+    /// Whether a gate passes when the command cannot be run or times out.
+    pub fn fail_open(&self) -> bool {
+        self.fail_open
+    }
+
+    fn record(&self) -> HookRecord {
+        HookRecord {
+            name: self.name.clone(),
+            command: self.command.clone(),
+            events: self
+                .events
+                .iter()
+                .map(|event| event.name().to_owned())
+                .collect(),
+            timeout_ms: self.timeout_ms,
+            fail_open: self.fail_open,
+        }
+    }
+}
+
+/// Checks a hook's name.
+///
+/// # Errors
+/// `INVALID_FIELD` when it is empty, too long, or has control characters.
+pub fn check_name(name: &str) -> Result<(), Failure> {
+    let fault = if name.is_empty() {
+        "a hook's name is empty; give it a name such as `lint`".to_owned()
+    } else if name.len() > NAME_LIMIT {
+        format!(
+            "a hook's name of {} bytes is too long; use at most {NAME_LIMIT} bytes",
+            name.len()
+        )
+    } else if name.chars().any(char::is_control) {
+        format!("the hook name {name:?} has control characters; use printable ones")
+    } else {
+        return Ok(());
+    };
+    Err(Failure::field(Reason::InvalidField, "name", fault))
+}
+
+fn check_command(command: &str) -> Result<(), Failure> {
+    let fault = if command.trim().is_empty() {
+        "a hook's command is empty; give the command line to run".to_owned()
+    } else if command.len() > COMMAND_LIMIT {
+        format!(
+            "a hook's command of {} bytes is too long; use at most {COMMAND_LIMIT} bytes, or put it in a script",
+            command.len()
+        )
+    } else if command.contains('\0') {
+        "a hook's command has a NUL byte, which no command line can; remove it".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Failure::field(Reason::InvalidField, "command", fault))
+}

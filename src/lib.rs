@@ -1,0 +1,32 @@
+//! `heddle agent`: a per-repository, same-user daemon that gives coding agents a fast, durable
+//! memory beside a Git repository. It speaks gRPC over one Unix-domain socket and nothing else.
+//!
+//! Imports run downwards only:
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`cli`] | arguments in, client call, text or JSON out |
+//! | [`client`] | find, start and talk to the daemon of a repository |
+//! | [`local_daemon`] | the life of the process: lock, listener, connections, idle, drain |
+//! | [`grpc_local_impl`] | the services on the wire: protobuf in, domain call, protobuf out |
+//! | [`hook`], [`operation`] | the nouns: types, writes, reads |
+//! | [`mutation`] | the one road that every write takes |
+//! | [`store`] | SQLite: one writer, many readers |
+//! | [`git`] | Git, seen from heddle |
+//! | [`status`] | counters and latencies |
+//! | [`failure`] | the closed list of reasons |
+
+pub mod cli;
+pub mod client;
+pub mod failure;
+pub mod git;
+pub mod grpc_local_impl;
+pub mod hook;
+pub mod local_daemon;
+pub mod mutation;
+pub mod operation;
+pub mod status;
+pub mod store;
+
+pub use git::Repository;
+pub use store::OperationDedupStore;

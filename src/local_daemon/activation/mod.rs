@@ -1,0 +1,63 @@
+//! Where the listener comes from. A service manager's is inherited and never unlinked (G6); without
+//! one the daemon binds for itself.
+
+mod own;
+
+use std::{io, os::unix::net::UnixListener, path::Path};
+
+pub use own::{OwnSocket, SUN_PATH_MAX, reachable};
+
+/// Where `serve` takes its listener from.
+#[derive(Debug)]
+pub enum ListenerSource {
+    /// It binds for itself, at the configured path.
+    OwnBind,
+    /// A service manager holds it; what was connected to it is served too.
+    Inherited(UnixListener),
+}
+
+/// The listening socket of a running daemon.
+#[derive(Debug)]
+pub enum Listener {
+    /// Ours, with the path that we made.
+    Own(OwnSocket),
+    /// Somebody else's, only lent.
+    Inherited(UnixListener),
+}
+
+impl Listener {
+    /// The socket itself.
+    pub fn socket(&self) -> &UnixListener {
+        match self {
+            Self::Own(own) => own.socket(),
+            Self::Inherited(socket) => socket,
+        }
+    }
+
+    /// Where it is bound, for people.
+    pub fn path(&self) -> String {
+        match self {
+            Self::Own(own) => own.path().display().to_string(),
+            Self::Inherited(socket) => socket
+                .local_addr()
+                .ok()
+                .and_then(|address| address.as_pathname().map(Path::to_owned))
+                .map_or_else(String::new, |path| path.display().to_string()),
+        }
+    }
+
+    /// Makes it unreachable for new clients, as far as it is ours. What is queued stays queued.
+    pub fn unlink(&mut self) {
+        if let Self::Own(own) = self {
+            own.unlink();
+        }
+    }
+
+    /// The next connection that waits, without waiting for one.
+    ///
+    /// # Errors
+    /// `WouldBlock` when none waits, and those of accept(2).
+    pub fn accept_queued(&self) -> io::Result<std::os::unix::net::UnixStream> {
+        self.socket().accept().map(|(stream, _)| stream)
+    }
+}

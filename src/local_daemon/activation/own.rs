@@ -1,0 +1,270 @@
+//! Our own socket. It is born private: made under another name, closed to others, listening, and
+//! only then renamed to where clients look. It is removed only while it is the one we made (G6).
+
+use std::{
+    env,
+    ffi::OsStr,
+    fs::{self, DirBuilder, Permissions},
+    io,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::{
+            ffi::OsStrExt,
+            fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink},
+            net::UnixListener,
+        },
+    },
+    path::{Path, PathBuf},
+};
+
+use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
+use sha2::{Digest, Sha256};
+
+/// Bytes that a socket's path may have (`sun_path` in unix(7), less its NUL).
+pub const SUN_PATH_MAX: usize = if cfg!(target_os = "macos") { 103 } else { 107 };
+
+/// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 4_096;
+
+/// A socket that we bound, and the path and link that lead to it.
+#[derive(Debug)]
+pub struct OwnSocket {
+    socket: UnixListener,
+    bound: Made,
+    link: Option<Made>,
+}
+
+/// A file that we made: where, and which.
+#[derive(Debug)]
+struct Made {
+    path: PathBuf,
+    inode: (u64, u64),
+}
+
+impl Made {
+    fn note(path: &Path) -> io::Result<Self> {
+        let found = path.symlink_metadata()?;
+        Ok(Self {
+            path: path.to_owned(),
+            inode: (found.dev(), found.ino()),
+        })
+    }
+
+    fn is_there(&self) -> bool {
+        Self::note(&self.path).is_ok_and(|found| found.inode == self.inode)
+    }
+
+    fn remove(&self) {
+        if self.is_there()
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            tracing::warn!("cannot remove {}: {error}", self.path.display());
+        }
+    }
+}
+
+impl OwnSocket {
+    /// Binds at `asked` and makes it reachable at `usual`, where clients look. Where a path is too
+    /// deep for a socket, or its filesystem has none, the socket lies under the runtime folder with
+    /// a link at `usual`. Call it only under the repository's lock: it replaces what is stale.
+    ///
+    /// # Errors
+    /// When no folder can hold the socket.
+    pub fn bind(asked: &Path, usual: &Path) -> io::Result<Self> {
+        refuse_occupied(asked, usual)?;
+        let direct = if asked.as_os_str().len() <= SUN_PATH_MAX {
+            match listen_at(asked) {
+                // A filesystem without sockets: unix(7) has EPERM, others say it differently.
+                Err(e) if lacks_sockets(&e) => None,
+                other => Some(other?),
+            }
+        } else {
+            None
+        };
+        let (socket, path) = match direct {
+            Some(socket) => (socket, asked.to_owned()),
+            None => {
+                let path = runtime_path(usual)?;
+                (listen_at(&path)?, path)
+            }
+        };
+        let bound = Made::note(&path)?;
+        let link = if path == usual {
+            None
+        } else {
+            Some(link_to(&path, usual)?)
+        };
+        Ok(Self {
+            socket,
+            bound,
+            link,
+        })
+    }
+
+    /// Where the socket of the daemon whose usual path is `usual` lies, or would lie: that path, what
+    /// it links to, or a short one when it is too deep.
+    ///
+    /// # Errors
+    /// When a short path is needed and no private folder can hold it.
+    pub fn expected_path(usual: &Path) -> io::Result<PathBuf> {
+        let path = reachable(usual);
+        if path.as_os_str().len() <= SUN_PATH_MAX {
+            Ok(path)
+        } else {
+            runtime_path(usual)
+        }
+    }
+
+    /// The listening socket, not blocking.
+    pub fn socket(&self) -> &UnixListener {
+        &self.socket
+    }
+
+    /// Where it is bound.
+    pub fn path(&self) -> &Path {
+        &self.bound.path
+    }
+
+    /// Whether clients still find it: the socket, and the link where there is one.
+    pub fn is_reachable(&self) -> bool {
+        self.bound.is_there() && self.link.as_ref().is_none_or(Made::is_there)
+    }
+
+    /// Whether something else has taken its place.
+    pub fn is_displaced(&self) -> bool {
+        let taken = |made: &Made| !made.is_there() && made.path.symlink_metadata().is_ok();
+        taken(&self.bound) || self.link.as_ref().is_some_and(taken)
+    }
+
+    /// Removes path and link, as far as they are ours.
+    pub fn unlink(&mut self) {
+        if let Some(link) = &self.link {
+            link.remove();
+        }
+        self.bound.remove();
+    }
+}
+
+impl Drop for OwnSocket {
+    fn drop(&mut self) {
+        self.unlink();
+    }
+}
+
+/// What a client must connect to in order to reach the socket at `usual`: a link's target, since
+/// the link's own path may be too long for connect(2).
+pub fn reachable(usual: &Path) -> PathBuf {
+    match fs::read_link(usual) {
+        Ok(target) if target.is_absolute() => reachable(&target),
+        Ok(target) => usual.parent().unwrap_or(usual).join(target),
+        Err(_) => usual.to_owned(),
+    }
+}
+
+/// Our lock says that nobody serves at `usual`; elsewhere there may be anything.
+fn refuse_occupied(asked: &Path, usual: &Path) -> io::Result<()> {
+    use std::os::unix::{fs::FileTypeExt, net::UnixStream};
+
+    let kind = match asked.symlink_metadata() {
+        Ok(found) => found.file_type(),
+        Err(_) => return Ok(()),
+    };
+    let refuse = |why: &str| {
+        let text = format!("{} {why}; name another --socket", asked.display());
+        Err(io::Error::new(io::ErrorKind::AlreadyExists, text))
+    };
+    if !kind.is_socket() && !(kind.is_symlink() && asked == usual) {
+        refuse("is there already and is not a socket")
+    } else if asked != usual && UnixStream::connect(asked).is_ok() {
+        refuse("is the socket of a running process")
+    } else {
+        Ok(())
+    }
+}
+
+fn listen_at(path: &Path) -> io::Result<UnixListener> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    // No longer than `grpc.sock`, so that it fits where that fits.
+    let aside = folder.join(".grpc.new");
+    match fs::remove_file(&aside) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let socket = socket::socket(
+        AddressFamily::Unix,
+        SockType::Stream,
+        SockFlag::empty(),
+        None,
+    )?;
+    close_on_exec(&socket)?;
+    let address = UnixAddr::new(aside.as_path())?;
+    socket::bind(socket.as_raw_fd(), &address)?;
+    fs::set_permissions(&aside, Permissions::from_mode(0o600))?;
+    socket::listen(&socket, Backlog::new(BACKLOG)?)?;
+    fs::rename(&aside, path)?;
+    let listener = UnixListener::from(socket);
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn close_on_exec(socket: &OwnedFd) -> io::Result<()> {
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+    fcntl(socket, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    Ok(())
+}
+
+fn lacks_sockets(error: &io::Error) -> bool {
+    use nix::errno::Errno;
+    error.raw_os_error().map(Errno::from_raw).is_some_and(|e| {
+        [Errno::EPERM, Errno::EOPNOTSUPP, Errno::ENOSYS, Errno::ENXIO].contains(&e)
+    })
+}
+
+/// A short path for the socket of the repository whose usual path is `usual`.
+fn runtime_path(usual: &Path) -> io::Result<PathBuf> {
+    let folder = runtime_folder()?;
+    let hash = Sha256::digest(usual.as_os_str().as_bytes());
+    let name: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(folder.join(format!("{name}.sock")))
+}
+
+/// `$XDG_RUNTIME_DIR/heddle`, or a private folder among the temporary files.
+fn runtime_folder() -> io::Result<PathBuf> {
+    let uid = nix::unistd::Uid::effective();
+    let given = env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+    let folder = match given.as_deref().map(Path::new) {
+        Some(runtime) if is_private(runtime) => runtime.join("heddle"),
+        _ => env::temp_dir().join(format!("heddle-{uid}")),
+    };
+    match DirBuilder::new().mode(0o700).create(&folder) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+        _ => {}
+    }
+    if is_private(&folder) {
+        Ok(folder)
+    } else {
+        Err(io::Error::other(format!(
+            "{} is not a folder of ours with mode 0700, so no socket can lie in it; remove it, or set XDG_RUNTIME_DIR",
+            folder.display()
+        )))
+    }
+}
+
+fn is_private(folder: &Path) -> bool {
+    folder.symlink_metadata().is_ok_and(|found| {
+        found.is_dir()
+            && found.uid() == nix::unistd::Uid::effective().as_raw()
+            && found.mode() & 0o077 == 0
+    })
+}
+
+/// Puts a link at `usual`, complete or not at all.
+fn link_to(target: &Path, usual: &Path) -> io::Result<Made> {
+    let aside = usual.with_file_name(OsStr::new(".grpc.new"));
+    match fs::remove_file(&aside) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => symlink(target, &aside)?,
+    }
+    fs::rename(&aside, usual)?;
+    Made::note(usual)
+}

@@ -1,0 +1,165 @@
+//! How a daemon is to run: what the caller of `serve` decides, what `config.toml` says, and the
+//! defaults, in this order of precedence.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::SignedDuration;
+use serde::Deserialize;
+use tokio::sync::Notify;
+
+use super::{activation::ListenerSource, default_pid_path, default_socket_path};
+use crate::git::Repository;
+
+/// Time that a stop gives to what is in flight.
+const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How to run the daemon of one repository.
+pub struct LocalDaemonConfig {
+    /// Where to bind, when the daemon binds for itself.
+    pub socket_path: PathBuf,
+    /// Where to record the process, when the daemon binds for itself.
+    pub pid_path: PathBuf,
+    /// Where the listener comes from.
+    pub listener: ListenerSource,
+    /// What was asked for on the command line: it wins over `config.toml`.
+    pub overrides: Overrides,
+    /// Quiet time after which to leave where nothing else says so; `None` stays.
+    pub default_idle_timeout: Option<Duration>,
+    /// Notified to read `config.toml` again (SIGHUP).
+    pub reload: Arc<Notify>,
+    /// Called once, when the daemon is ready: lock held, store recovered, socket listening.
+    pub ready: Option<Box<dyn FnOnce() + Send>>,
+}
+
+/// Settings that win over `config.toml`; `None` leaves them to it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// Quiet time after which to leave; `Some(None)` stays for ever.
+    pub idle_timeout: Option<Option<Duration>>,
+    /// Time that a stop gives to what is in flight.
+    pub drain_timeout: Option<Duration>,
+}
+
+impl LocalDaemonConfig {
+    /// The daemon at the usual place: `.heddle/sockets/grpc.sock` and `grpc.pid`, bound for itself,
+    /// staying when idle.
+    pub fn from_repo(repository: &Repository) -> Self {
+        Self {
+            socket_path: default_socket_path(repository),
+            pid_path: default_pid_path(repository),
+            listener: ListenerSource::OwnBind,
+            overrides: Overrides::default(),
+            default_idle_timeout: None,
+            reload: Arc::new(Notify::new()),
+            ready: None,
+        }
+    }
+
+    pub(super) fn idle_timeout(&self, file: &FileSettings) -> Option<Duration> {
+        let asked = self.overrides.idle_timeout.or(file.agent.idle_timeout);
+        asked.unwrap_or(self.default_idle_timeout)
+    }
+
+    pub(super) fn drain_timeout(&self, file: &FileSettings) -> Duration {
+        let asked = self.overrides.drain_timeout.or(file.agent.drain_timeout);
+        asked.unwrap_or(DEFAULT_DRAIN_TIMEOUT)
+    }
+}
+
+/// What `<git-common-dir>/heddle/config.toml` says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FileSettings {
+    agent: AgentSettings,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct AgentSettings {
+    #[serde(deserialize_with = "idle_timeout")]
+    idle_timeout: Option<Option<Duration>>,
+    #[serde(deserialize_with = "drain_timeout")]
+    drain_timeout: Option<Duration>,
+}
+
+impl FileSettings {
+    /// Reads the settings; a file that is not there says nothing.
+    ///
+    /// # Errors
+    /// When the file cannot be read or understood; the message has its path and line.
+    pub fn load(store_dir: &Path) -> io::Result<Self> {
+        let path = store_dir.join("config.toml");
+        let text = match std::fs::read_to_string(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            other => other.map_err(|e| explain(&path, &e))?,
+        };
+        toml::from_str(&text).map_err(|e| explain(&path, &e))
+    }
+}
+
+fn explain(path: &Path, error: &dyn std::fmt::Display) -> io::Error {
+    let text = format!("cannot use {}: {error}", path.display());
+    io::Error::other(text.trim_end().to_owned())
+}
+
+fn idle_timeout<'de, D: serde::Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Option<Duration>>, D::Error> {
+    let text = String::deserialize(from)?;
+    parse_timeout(&text)
+        .map(Some)
+        .map_err(serde::de::Error::custom)
+}
+
+fn drain_timeout<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(from)?;
+    parse_duration(&text)
+        .map(Some)
+        .map_err(serde::de::Error::custom)
+}
+
+/// Reads a duration such as `90s`, `10m` or `1h 30m`.
+///
+/// # Errors
+/// When the text is none, or negative.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let parsed: Option<SignedDuration> = text.trim().parse().ok();
+    parsed
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .ok_or_else(|| format!("{text:?} is not a duration; write one such as 90s, 10m or 1h 30m"))
+}
+
+/// Reads a duration, or `never`.
+///
+/// # Errors
+/// As [`parse_duration`].
+pub fn parse_timeout(text: &str) -> Result<Option<Duration>, String> {
+    if text.trim() == "never" {
+        Ok(None)
+    } else {
+        parse_duration(text).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        let seconds = |n| Ok(Duration::from_secs(n));
+        assert_eq!(parse_duration("90s"), seconds(90));
+        assert_eq!(parse_duration("10m"), seconds(600));
+        assert_eq!(parse_duration("1h 30m"), seconds(5_400));
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_timeout("never"), Ok(None));
+        for text in ["", "10", "-5s", "soon", "1y"] {
+            assert!(parse_duration(text).is_err(), "{text:?}");
+        }
+    }
+}

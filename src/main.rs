@@ -1,0 +1,7 @@
+//! Parse and dispatch.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    heddle_agent::cli::main()
+}

@@ -1,0 +1,119 @@
+//! What keeps the daemon from being idle, counted by guards: while one lives, it is busy.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use tokio::sync::{Notify, futures::Notified};
+
+/// What a guard stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A call that is answered once.
+    Call,
+    /// An open response stream.
+    Stream,
+    /// An accepted connection that has not made its first call.
+    Newcomer,
+}
+
+/// The counts of what is going on.
+#[derive(Debug, Clone, Default)]
+pub struct Activity {
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug)]
+struct Counts {
+    calls: AtomicUsize,
+    streams: AtomicUsize,
+    newcomers: AtomicUsize,
+    connections: AtomicUsize,
+    quiet_since: Mutex<Instant>,
+    ended: Notify,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            calls: AtomicUsize::new(0),
+            streams: AtomicUsize::new(0),
+            newcomers: AtomicUsize::new(0),
+            connections: AtomicUsize::new(0),
+            quiet_since: Mutex::new(Instant::now()),
+            ended: Notify::new(),
+        }
+    }
+}
+
+impl Activity {
+    /// Marks something as going on until the guard is dropped.
+    pub fn begin(&self, kind: Kind) -> Busy {
+        self.counts.of(kind).fetch_add(1, Ordering::SeqCst);
+        Busy {
+            counts: Arc::clone(&self.counts),
+            kind,
+        }
+    }
+
+    /// How many of a kind there are.
+    pub fn count(&self, kind: Kind) -> usize {
+        self.counts.of(kind).load(Ordering::SeqCst)
+    }
+
+    /// Everything that is going on; 0 is idle.
+    pub fn busy(&self) -> usize {
+        self.count(Kind::Call) + self.count(Kind::Stream) + self.count(Kind::Newcomer)
+    }
+
+    /// Since when nothing has been going on; `None` while something is.
+    pub fn quiet_since(&self) -> Option<Instant> {
+        (self.busy() == 0).then(|| *self.counts.quiet_since())
+    }
+
+    /// Resolves when something ends after this call: ask first, then look at the counts.
+    pub fn ended(&self) -> Notified<'_> {
+        self.counts.ended.notified()
+    }
+
+    /// Accepted connections that are open.
+    pub fn connections(&self) -> &AtomicUsize {
+        &self.counts.connections
+    }
+}
+
+impl Counts {
+    fn of(&self, kind: Kind) -> &AtomicUsize {
+        match kind {
+            Kind::Call => &self.calls,
+            Kind::Stream => &self.streams,
+            Kind::Newcomer => &self.newcomers,
+        }
+    }
+
+    fn quiet_since(&self) -> MutexGuard<'_, Instant> {
+        self.quiet_since
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Something that is going on.
+#[derive(Debug)]
+pub struct Busy {
+    counts: Arc<Counts>,
+    kind: Kind,
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        // The time first: whoever sees the count at zero must see when that came to be.
+        *self.counts.quiet_since() = Instant::now();
+        self.counts.of(self.kind).fetch_sub(1, Ordering::SeqCst);
+        self.counts.ended.notify_waiters();
+    }
+}

@@ -1,0 +1,203 @@
+//! Opening the database and putting its parts together: the writer's connection and thread, the
+//! readers, the checkpointer.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use rusqlite::Connection;
+use tokio::sync::{Semaphore, watch};
+
+use super::{
+    Error, ReadTx, Write, checkpoint::Checkpointer, migrations, readers::Readers, writer::Writer,
+    writer::WriterStatistics,
+};
+
+/// Large reads that may run at once, on the blocking pool.
+const LARGE_READS: usize = 4;
+
+/// Asked before each commit: is the folder still the one that we locked (G1)?
+pub type StoreGuard = Box<dyn Fn() -> bool + Send>;
+
+/// The open store. Clones share it; [`Store::close`] ends it.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    readers: Readers,
+    large_reads: Semaphore,
+    writer: Mutex<Option<Writer>>,
+    statistics: Arc<WriterStatistics>,
+    stopped: watch::Receiver<Option<&'static str>>,
+}
+
+/// Bytes on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// The database file.
+    pub database: u64,
+    /// The write-ahead log beside it.
+    pub wal: u64,
+}
+
+impl Store {
+    /// Opens `heddle.db` in `folder`, makes or migrates it, and starts the writer. The caller holds
+    /// the repository's lock; `guard` is asked before each commit whether that is still so.
+    ///
+    /// # Errors
+    /// When the database is newer than this version, damaged, or cannot be opened for writing.
+    pub fn open(folder: &Path, guard: StoreGuard) -> Result<Self, Error> {
+        let path = folder.join("heddle.db");
+        let opened = |source| match source {
+            error @ (Error::Newer { .. } | Error::Foreign { .. }) => error,
+            source => Error::Open {
+                path: path.clone(),
+                source: Box::new(source),
+            },
+        };
+        let connection = open_for_writing(&path).map_err(opened)?;
+        let checkpointer = Checkpointer::start(&path)?;
+        let statistics = Arc::new(WriterStatistics::default());
+        let (stopped_tx, stopped) = watch::channel(None);
+        let writer = Writer::start(
+            connection,
+            guard,
+            checkpointer,
+            Arc::clone(&statistics),
+            stopped_tx,
+        )?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                readers: Readers::new(path.clone()),
+                path,
+                large_reads: Semaphore::new(LARGE_READS),
+                writer: Mutex::new(Some(writer)),
+                statistics,
+                stopped,
+            }),
+        })
+    }
+
+    /// Hands a write to the writer thread, which settles it after the sync of its commit. Never
+    /// blocks: with too many waiting it is settled at once with [`Error::QueueFull`].
+    pub fn submit(&self, write: Box<dyn Write>) {
+        let writer = lock(&self.inner.writer);
+        match writer.as_ref() {
+            Some(writer) => writer.submit(write),
+            None => write.settle(Err(Error::Stopped)),
+        }
+    }
+
+    /// A small read, on this thread: microseconds, beside any write.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn read<T>(&self, read: impl FnOnce(&ReadTx<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        self.inner.readers.read(read)
+    }
+
+    /// A read that may take long, on the blocking pool; a few run at once, the rest wait.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn read_large<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&ReadTx<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let permit = self.inner.large_reads.acquire().await;
+        let store = self.clone();
+        let result = tokio::task::spawn_blocking(move || store.read(read)).await;
+        drop(permit);
+        result.unwrap_or_else(|failed| Err(Error::Io(std::io::Error::other(failed))))
+    }
+
+    /// Writes and commits since the start.
+    pub fn statistics(&self) -> &WriterStatistics {
+        &self.inner.statistics
+    }
+
+    /// What the database takes on disk; nothing where it is gone.
+    pub fn sizes(&self) -> Sizes {
+        let size = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
+        Sizes {
+            database: size(&self.inner.path),
+            wal: size(&with_suffix(&self.inner.path, "-wal")),
+        }
+    }
+
+    /// Resolves with the reason when the writer had to stop by itself: a failed sync, or a lost
+    /// folder. The daemon then leaves.
+    pub async fn stopped(&self) -> &'static str {
+        let mut stopped = self.inner.stopped.clone();
+        loop {
+            let reason = *stopped.borrow_and_update();
+            match reason {
+                Some(reason) => return reason,
+                // An orderly close drops the sender without a reason: then there is none to give.
+                None if stopped.changed().await.is_err() => std::future::pending().await,
+                None => {}
+            }
+        }
+    }
+
+    /// Commits what is queued, stops the writer, and folds the log into the database. Blocks.
+    pub fn close(&self) {
+        let writer = lock(&self.inner.writer).take();
+        // The last connection to close folds the log in, and only one that may write can do it.
+        self.inner.readers.close();
+        if let Some(writer) = writer {
+            writer.finish();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(writer) = lock(&self.writer).take() {
+            writer.finish();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn open_for_writing(path: &Path) -> Result<Connection, Error> {
+    let mut connection = Connection::open(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    configure(&connection)?;
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = FULL;
+         PRAGMA wal_autocheckpoint = 0;
+         PRAGMA journal_size_limit = 16777216;
+         PRAGMA cache_size = -2048;",
+    )?;
+    #[cfg(target_os = "macos")]
+    connection.execute_batch("PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;")?;
+    migrations::migrate(&mut connection, path)?;
+    Ok(connection)
+}
+
+/// What every connection is set to.
+pub(super) fn configure(connection: &Connection) -> Result<(), Error> {
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.set_prepared_statement_cache_capacity(32);
+    connection.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;")?;
+    Ok(())
+}

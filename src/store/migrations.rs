@@ -1,0 +1,112 @@
+//! The schema, as a list of steps; `user_version` counts those taken. A step, once released, is
+//! never changed: a new one is added below it.
+
+use std::path::Path;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::Error;
+
+/// Marks the file as ours (sqlite.org/pragma.html#pragma_application_id): "HDDL".
+const APPLICATION_ID: i32 = 0x4844_444c;
+
+const STEPS: &[&str] = &["
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+    -- The operation log. Rows are only ever added, so the next seq is always a new one.
+    CREATE TABLE operation (
+        seq            INTEGER PRIMARY KEY,
+        operation_id   BLOB NOT NULL,
+        timestamp_secs INTEGER NOT NULL,
+        verb           TEXT NOT NULL,
+        thread         TEXT,
+        state_id       BLOB,
+        actor_name     TEXT NOT NULL,
+        actor_email    TEXT NOT NULL,
+        agent          TEXT,
+        peer_uid       INTEGER,
+        peer_pid       INTEGER,
+        summary        TEXT NOT NULL,
+        -- One per line, as they are answered; the tables below are for looking them up.
+        symbols        TEXT,
+        signal_kinds   TEXT
+    ) STRICT;
+    CREATE INDEX operation_verb ON operation (verb);
+    CREATE INDEX operation_actor ON operation (actor_email);
+    CREATE INDEX operation_thread ON operation (thread) WHERE thread IS NOT NULL;
+
+    -- Both spellings of each symbol: `file:symbol` and `symbol`.
+    CREATE TABLE operation_symbol (
+        symbol TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (symbol, seq)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE operation_signal (
+        kind TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (kind, seq)
+    ) STRICT, WITHOUT ROWID;
+
+    -- Answers of keyed calls. Pruned from the lowest id, which is the oldest.
+    CREATE TABLE operation_dedup (
+        id                  INTEGER PRIMARY KEY,
+        client_operation_id BLOB NOT NULL UNIQUE,
+        fingerprint         BLOB NOT NULL,
+        response            BLOB NOT NULL,
+        recorded_at_secs    INTEGER NOT NULL
+    ) STRICT;
+
+    -- Registered hooks; id is the order of registration, kept when a hook is replaced.
+    CREATE TABLE hook (
+        id         INTEGER PRIMARY KEY,
+        name       TEXT NOT NULL UNIQUE,
+        command    TEXT NOT NULL,
+        events     TEXT NOT NULL,
+        timeout_ms INTEGER NOT NULL,
+        fail_open  INTEGER NOT NULL
+    ) STRICT;
+"];
+
+/// Brings the database to the newest schema; each step is one transaction.
+pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Error> {
+    let taken: usize = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if taken == STEPS.len() {
+        return Ok(());
+    }
+    let owner: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    if (taken > 0 || has_tables(connection)?) && owner != APPLICATION_ID {
+        return Err(Error::Foreign {
+            path: path.to_owned(),
+        });
+    }
+    if taken > STEPS.len() {
+        let written_by = connection
+            .query_row(
+                "SELECT value FROM meta WHERE key = 'written_by'",
+                [],
+                |row| row.get(0),
+            )
+            .unwrap_or_else(|_| "of a later version".to_owned());
+        return Err(Error::Newer {
+            path: path.to_owned(),
+            written_by,
+            found: taken,
+            known: STEPS.len(),
+        });
+    }
+    for (index, step) in STEPS.iter().enumerate().skip(taken) {
+        let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        tx.execute_batch(step)?;
+        tx.execute(
+            "INSERT INTO meta (key, value) VALUES ('written_by', ?1)
+             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            [env!("CARGO_PKG_VERSION")],
+        )?;
+        tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+        tx.pragma_update(None, "user_version", index + 1)?;
+        tx.commit()?;
+    }
+    Ok(())
+}
+
+fn has_tables(connection: &Connection) -> Result<bool, Error> {
+    let count: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok(count > 0)
+}

@@ -1,0 +1,21 @@
+//! The store: one SQLite database in `<git-common-dir>/heddle/`, the authority for everything that
+//! is not a Git object. One thread writes; reads have connections of their own and never wait for
+//! it. Nothing but this folder knows SQL; each noun's SQL is in the file of its name.
+
+mod checkpoint;
+mod dedup;
+mod engine;
+mod error;
+mod hooks;
+mod migrations;
+mod operations;
+mod readers;
+mod writer;
+
+pub use dedup::{DEDUP_RETENTION, OperationDedupStore, Recorded};
+pub use engine::{Sizes, Store, StoreGuard};
+pub use error::Error;
+pub use hooks::HookRecord;
+pub use operations::{NewOperation, Operation, OperationFilter};
+pub use readers::ReadTx;
+pub use writer::{QUEUE_LIMIT, Write, WriteTx, WriterStatistics};

@@ -1,0 +1,233 @@
+//! The one thread that writes. Writes that wait share one SQLite transaction and one sync (group
+//! commit), each in a savepoint of its own, and are settled in their order after the sync (G4).
+
+use std::{
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicI32, AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+    },
+    thread::{self, JoinHandle},
+};
+
+use rusqlite::{Connection, MAIN_DB, wal::CheckpointMode};
+use tokio::sync::watch;
+
+use super::{
+    Error, StoreGuard,
+    checkpoint::{Checkpointer, TOO_LONG},
+};
+use crate::failure::Failure;
+
+/// Writes that may wait; one more is refused.
+pub const QUEUE_LIMIT: usize = 1_024;
+
+/// Writes that share one commit at most, so that the first of them does not wait for ever.
+const BATCH_LIMIT: usize = 256;
+
+/// An open write transaction; each noun adds its statements.
+pub struct WriteTx<'a> {
+    pub(super) connection: &'a Connection,
+}
+
+/// A write as the writer thread sees it.
+pub trait Write: Send {
+    /// Makes the change. It may be called again, from scratch, when SQLite rolled the whole batch
+    /// back because of another write in it.
+    ///
+    /// # Errors
+    /// Whatever makes this one write fail; its changes are then undone and the others go on.
+    fn apply(&mut self, tx: &WriteTx<'_>) -> Result<(), Failure>;
+
+    /// Told once how it ended, on the writer thread: `Ok` only after the sync.
+    fn settle(self: Box<Self>, outcome: Result<(), Error>);
+}
+
+/// Counts since the start.
+#[derive(Debug, Default)]
+pub struct WriterStatistics {
+    /// Writes committed.
+    pub writes: AtomicU64,
+    /// Commits, and so syncs, that they took.
+    pub commits: AtomicU64,
+}
+
+pub(super) struct Writer {
+    queue: SyncSender<Box<dyn Write>>,
+    thread: JoinHandle<()>,
+}
+
+impl Writer {
+    pub(super) fn start(
+        mut connection: Connection,
+        guard: StoreGuard,
+        checkpointer: Checkpointer,
+        statistics: Arc<WriterStatistics>,
+        stopped: watch::Sender<Option<&'static str>>,
+    ) -> Result<Self, Error> {
+        let log_pages = Arc::new(AtomicI32::new(0));
+        let seen = Arc::clone(&log_pages);
+        connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages| {
+            seen.store(pages, Ordering::Relaxed);
+            Ok(())
+        }))?;
+        let mut committer = Committer {
+            connection,
+            guard,
+            checkpointer,
+            statistics,
+            stopped,
+            log_pages,
+        };
+        let (queue, waiting) = sync_channel(QUEUE_LIMIT);
+        let thread = thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || committer.run(&waiting))?;
+        Ok(Self { queue, thread })
+    }
+
+    pub(super) fn submit(&self, write: Box<dyn Write>) {
+        match self.queue.try_send(write) {
+            Ok(()) => {}
+            Err(TrySendError::Full(write)) => write.settle(Err(Error::QueueFull)),
+            Err(TrySendError::Disconnected(write)) => write.settle(Err(Error::Stopped)),
+        }
+    }
+
+    /// Lets the thread commit what it has and end.
+    pub(super) fn finish(self) {
+        drop(self.queue);
+        if self.thread.join().is_err() {
+            tracing::error!("the store's writer thread panicked");
+        }
+    }
+}
+
+struct Committer {
+    connection: Connection,
+    guard: StoreGuard,
+    checkpointer: Checkpointer,
+    statistics: Arc<WriterStatistics>,
+    stopped: watch::Sender<Option<&'static str>>,
+    log_pages: Arc<AtomicI32>,
+}
+
+/// How a batch ended, when it did not end well.
+enum Broken {
+    /// This write of it took the whole transaction down; the others may be tried again.
+    By(usize, Failure),
+    /// The commit itself failed.
+    Commit(Error),
+}
+
+impl Committer {
+    fn run(&mut self, waiting: &Receiver<Box<dyn Write>>) {
+        while let Ok(first) = waiting.recv() {
+            let mut batch = vec![first];
+            batch.extend(waiting.try_iter().take(BATCH_LIMIT - 1));
+            self.commit(batch);
+            if self.stopped.borrow().is_some() {
+                return;
+            }
+            self.tend_log();
+        }
+    }
+
+    /// Commits a batch, without those that fail, until what is left of it is settled.
+    fn commit(&mut self, mut batch: Vec<Box<dyn Write>>) {
+        while !batch.is_empty() {
+            let mut outcomes: Vec<Result<(), Failure>> = Vec::with_capacity(batch.len());
+            match self.attempt(&mut batch, &mut outcomes) {
+                Ok(()) => {
+                    let written = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+                    self.statistics.commits.fetch_add(1, Ordering::Relaxed);
+                    self.statistics
+                        .writes
+                        .fetch_add(written as u64, Ordering::Relaxed);
+                    for (write, outcome) in mem::take(&mut batch).into_iter().zip(outcomes) {
+                        write.settle(outcome.map_err(Error::Refused));
+                    }
+                }
+                Err(Broken::By(index, failure)) => {
+                    batch.remove(index).settle(Err(Error::Refused(failure)));
+                }
+                Err(Broken::Commit(error)) => self.commit_failed(mem::take(&mut batch), error),
+            }
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        batch: &mut [Box<dyn Write>],
+        outcomes: &mut Vec<Result<(), Failure>>,
+    ) -> Result<(), Broken> {
+        let commit = |error: rusqlite::Error| Broken::Commit(error.into());
+        self.execute("BEGIN IMMEDIATE").map_err(commit)?;
+        for (index, write) in batch.iter_mut().enumerate() {
+            self.execute("SAVEPOINT one_write").map_err(commit)?;
+            let outcome = write.apply(&WriteTx {
+                connection: &self.connection,
+            });
+            // On a full disk, among others, SQLite undoes everything (lang_transaction.html).
+            if self.connection.is_autocommit() {
+                let failure = outcome.err().unwrap_or_else(|| Error::Stopped.into());
+                return Err(Broken::By(index, failure));
+            }
+            if outcome.is_err() {
+                self.execute("ROLLBACK TO one_write").map_err(commit)?;
+            }
+            self.execute("RELEASE one_write").map_err(commit)?;
+            outcomes.push(outcome);
+        }
+        if !(self.guard)() {
+            return Err(Broken::Commit(Error::Lost));
+        }
+        self.execute("COMMIT").map_err(commit)
+    }
+
+    fn execute(&self, statement: &str) -> Result<(), rusqlite::Error> {
+        self.connection
+            .prepare_cached(statement)?
+            .execute([])
+            .map(drop)
+    }
+
+    /// Nothing of the batch is in the database. What stops the process stops it here.
+    fn commit_failed(&mut self, batch: Vec<Box<dyn Write>>, error: Error) {
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.execute("ROLLBACK")
+        {
+            tracing::error!("a failed commit could not be rolled back: {error}");
+        }
+        let fatal = match &error {
+            Error::Lost => Some("the heddle folder was removed or replaced"),
+            error if error.is_failed_sync() => Some("a sync to disk failed"),
+            _ => None,
+        };
+        if let Some(reason) = fatal {
+            tracing::error!("{reason}: the daemon writes no more and leaves");
+            self.stopped.send_replace(Some(reason));
+        } else if batch.len() > 1 {
+            // One of them may be too large for what the disk has left: give each its own chance.
+            return batch.into_iter().for_each(|write| self.commit(vec![write]));
+        }
+        let failure = Failure::from(error);
+        for write in batch {
+            write.settle(Err(Error::Refused(failure.clone())));
+        }
+    }
+
+    /// Keeps the write-ahead log from growing without end, beside the writes where that is enough.
+    fn tend_log(&self) {
+        let pages = self.log_pages.load(Ordering::Relaxed);
+        self.checkpointer.log_is(pages);
+        if pages >= TOO_LONG
+            && let Err(error) = self
+                .connection
+                .wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::RESTART)
+        {
+            tracing::warn!("the write-ahead log could not be folded in: {error}");
+        }
+    }
+}
