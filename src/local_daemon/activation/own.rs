@@ -173,7 +173,8 @@ fn refuse_occupied(asked: &Path, usual: &Path) -> io::Result<()> {
         let text = format!("{} {why}; name another --socket", asked.display());
         Err(io::Error::new(io::ErrorKind::AlreadyExists, text))
     };
-    if !kind.is_socket() && !(kind.is_symlink() && asked == usual) {
+    let replaceable = kind.is_socket() || (kind.is_symlink() && asked == usual);
+    if !replaceable {
         refuse("is there already and is not a socket")
     } else if asked != usual && UnixStream::connect(asked).is_ok() {
         refuse("is the socket of a running process")
