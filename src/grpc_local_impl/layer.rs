@@ -17,8 +17,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::sync::Notify;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 use tonic::{Status as GrpcStatus, body::Body, service::Routes};
 use tower::Service;
 
@@ -27,6 +27,9 @@ use crate::{
     failure::{Failure, Reason},
     status::{Busy, Kind, Method, Status},
 };
+
+/// Time in which a client must have read a large answer.
+const READING_TIME: Duration = Duration::from_secs(30);
 
 /// The calls of one connection, and whose it is. Every request carries it.
 #[derive(Debug, Clone)]
@@ -44,6 +47,7 @@ struct Calls {
     begun: AtomicU64,
     ended: Notify,
     newcomer: Mutex<Option<Busy>>,
+    stalled: CancellationToken,
 }
 
 impl ConnectionCalls {
@@ -57,6 +61,7 @@ impl ConnectionCalls {
                 begun: AtomicU64::new(0),
                 ended: Notify::new(),
                 newcomer: Mutex::new(Some(newcomer)),
+                stalled: CancellationToken::new(),
             }),
         }
     }
@@ -64,6 +69,12 @@ impl ConnectionCalls {
     /// Whether a call is in flight.
     pub fn is_calling(&self) -> bool {
         self.calls.in_flight.load(Ordering::SeqCst) > 0
+    }
+
+    /// Resolves when the client has left a large answer unread for too long: the connection must go,
+    /// and the memory with it (G8).
+    pub async fn stalled(&self) {
+        self.calls.stalled.cancelled().await;
     }
 
     /// Resolves when there has been no call for `grace`.
@@ -142,10 +153,11 @@ impl hyper::service::Service<Request<Incoming>> for CallLayer {
         let full = method.streaming && activity.count(Kind::Stream) >= STREAM_LIMIT;
         let watch = Watch {
             _busy: activity.begin(kind),
-            _in_flight: self.connection.begin(),
+            in_flight: self.connection.begin(),
             began: Instant::now(),
             method,
             failed: true,
+            large: None,
         };
         let draining = watch
             .method
@@ -188,18 +200,56 @@ fn finish(
         None => response,
     };
     watch.failed = refused.is_some_and(|status| status.code() != tonic::Code::Ok);
+    if let Some(large) = response.extensions().get::<LargeReply>() {
+        watch.large = Some(large.watch_over(&watch.in_flight.calls.stalled));
+    }
     response.map(|inner| WatchedBody::new(inner, watch, draining))
 }
 
 type Draining = Pin<Box<WaitForCancellationFutureOwned>>;
 
+/// The place of one large answer among the few that may be in memory at once. It goes with the
+/// response, so that the place is given back only when the client has read it.
+#[derive(Debug, Clone)]
+pub(super) struct LargeReply {
+    _place: Arc<OwnedSemaphorePermit>,
+}
+
+impl LargeReply {
+    /// Waits for a place.
+    pub(super) async fn place(among: &Arc<Semaphore>) -> Option<Self> {
+        let permit = Arc::clone(among).acquire_owned().await.ok()?;
+        Some(Self {
+            _place: Arc::new(permit),
+        })
+    }
+
+    /// Gives the client its time to read; after that `stalled` is cancelled. Ends with the guard.
+    fn watch_over(&self, stalled: &CancellationToken) -> DropGuard {
+        let read = CancellationToken::new();
+        let (place, stalled, done) = (self.clone(), stalled.clone(), read.clone());
+        tokio::spawn(async move {
+            let place = place;
+            if tokio::time::timeout(READING_TIME, done.cancelled())
+                .await
+                .is_err()
+            {
+                stalled.cancel();
+            }
+            drop(place);
+        });
+        read.drop_guard()
+    }
+}
+
 /// What is counted when a call ends, however it ends.
 struct Watch {
     _busy: Busy,
-    _in_flight: InFlight,
+    in_flight: InFlight,
     method: Arc<Method>,
     began: Instant,
     failed: bool,
+    large: Option<DropGuard>,
 }
 
 impl Drop for Watch {

@@ -12,6 +12,7 @@ mod status;
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
@@ -33,6 +34,8 @@ use crate::{
 pub const REQUEST_LIMIT: usize = 4 * 1024 * 1024;
 /// Bytes of one response at most: foreign clients refuse 4 MiB.
 pub const RESPONSE_LIMIT: usize = 3_500 * 1024;
+/// Large answers that may be in memory at once; more calls for one wait.
+const LARGE_REPLIES: usize = 8;
 /// Event streams that may be open at once.
 pub const STREAM_LIMIT: usize = 256;
 
@@ -54,6 +57,7 @@ pub struct Services {
     pub daemon: DaemonFacts,
     /// Cancelled when the daemon begins to drain.
     pub draining: CancellationToken,
+    large_replies: Arc<Semaphore>,
 }
 
 impl Services {
@@ -76,6 +80,7 @@ impl Services {
             store,
             daemon,
             draining,
+            large_replies: Arc::new(Semaphore::new(LARGE_REPLIES)),
         })
     }
 

@@ -8,6 +8,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     RESPONSE_LIMIT, Services,
+    layer::LargeReply,
     proto::v1::{self, operation_log_query_service_server::OperationLogQueryService},
 };
 use crate::{
@@ -48,15 +49,21 @@ impl OperationLogQueryService for Arc<Services> {
                 left.checked_sub(bytes).map(|rest| left = rest).is_some()
             })
         };
-        let page = if small {
-            self.store.read(read)?
-        } else {
-            self.store.read_large(read).await?
+        let answer = |page: operation::Page| {
+            Response::new(v1::QueryOperationsResponse {
+                hits: page.operations.into_iter().map(to_proto).collect(),
+                truncated: page.truncated,
+            })
         };
-        Ok(Response::new(v1::QueryOperationsResponse {
-            hits: page.operations.into_iter().map(to_proto).collect(),
-            truncated: page.truncated,
-        }))
+        if small {
+            return Ok(answer(self.store.read(read)?));
+        }
+        let place = LargeReply::place(&self.large_replies).await;
+        let mut response = answer(self.store.read_large(read).await?);
+        if let Some(place) = place {
+            response.extensions_mut().insert(place);
+        }
+        Ok(response)
     }
 
     type StreamOperationsStream = Hits;

@@ -214,6 +214,10 @@ async fn drive(stream: UnixStream, layer: CallLayer, entry: &Entry, draining: Ca
                     return;
                 }
             }
+            () = entry.calls.stalled() => {
+                tracing::warn!(pid = entry.calls.pid, "closed a connection whose client does not read");
+                return;
+            }
             () = entry.evicted.cancelled(), if !going => {
                 if !has_greeted() {
                     return;

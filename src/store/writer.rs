@@ -113,6 +113,15 @@ struct Committer {
     log_pages: Arc<AtomicI32>,
 }
 
+impl Drop for Committer {
+    fn drop(&mut self) {
+        // Whoever still waits must not wait for ever, and a daemon that cannot write must go.
+        if thread::panicking() {
+            self.stopped.send_replace(Some("the store's writer failed"));
+        }
+    }
+}
+
 /// How a batch ended, when it did not end well.
 enum Broken {
     /// This write of it took the whole transaction down; the others may be tried again.
