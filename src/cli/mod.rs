@@ -21,8 +21,7 @@ use crate::{
     git::{self, Repository},
     local_daemon::ServeError,
 };
-pub use output::Format;
-use output::Output;
+use output::{Format, Output};
 
 /// Exit statuses, as `heddle help` documents them.
 mod exit {

@@ -13,12 +13,11 @@ use serde::Serialize;
 
 use super::{Error, Result};
 
-/// How to print.
+/// How to print: for people, or for scripts with stable names: one document, or for `log` one
+/// object per line. (What stands on the variants would stretch every help page.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For people
+pub(super) enum Format {
     Text,
-    /// For scripts: stable names, one document, or one object per line for `log`
     Json,
 }
 

@@ -92,6 +92,11 @@ impl Connections {
 
     fn evict_one(&self) {
         let open = lock(&self.open);
+        let going = |entry: &Arc<Entry>| entry.evicted.is_cancelled() && !entry.calls.is_calling();
+        if open.values().any(going) {
+            // One is on its way out already.
+            return;
+        }
         let quiet = open
             .values()
             .find(|entry| !entry.calls.is_calling() && !entry.evicted.is_cancelled());

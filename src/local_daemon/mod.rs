@@ -1,9 +1,11 @@
 //! The life of the process: lock, listener, connections, idle, drain. Its guarantees are G1 to G8
 //! of DESIGN.md.
 
+mod accept;
 pub mod activation;
 mod config;
 mod connection;
+mod drain;
 mod holder;
 mod idle;
 mod lock;
@@ -11,6 +13,7 @@ mod log;
 mod peer;
 mod pidfile;
 mod process;
+mod running;
 mod serve;
 mod watch;
 

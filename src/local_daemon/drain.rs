@@ -1,0 +1,68 @@
+//! The end of a daemon: what is in flight is finished, streams are told, and everything that it
+//! made is let go of (G6, G7).
+
+use std::time::Instant;
+
+use tokio::time::timeout;
+
+use super::{
+    accept::{Accepted, queued},
+    activation::Listener,
+    running::Running,
+};
+
+impl Running {
+    /// Serves who is already here, and `waiting`, within the drain deadline; then closes the store
+    /// and gives back socket, pidfile and lock.
+    pub(super) async fn drain(self, mut waiting: Option<Accepted>) {
+        let Self {
+            services,
+            mut connections,
+            draining,
+            drain_timeout,
+            pidfile,
+            mut listener,
+            acceptor,
+            lock,
+            ..
+        } = self;
+        let began = Instant::now();
+        listener.unlink();
+        drop(acceptor);
+        draining.cancel();
+        // Who connected before the unlink will find nobody else: they are served as well. What
+        // waits in a socket that is lent is for whoever it is lent to next.
+        let mut next = || {
+            waiting.take().or_else(|| match &listener {
+                Listener::Own(_) => queued(&listener),
+                Listener::Inherited(_) => None,
+            })
+        };
+        let empty = async {
+            while let Some((stream, peer)) = next() {
+                let room = connections.room().await;
+                connections.serve(stream, peer, room);
+            }
+        };
+        if timeout(drain_timeout, empty).await.is_err() {
+            tracing::warn!("connections that waited were not served");
+        }
+        let left = drain_timeout.saturating_sub(began.elapsed());
+        let cut = connections.drain(left).await;
+        if cut > 0 {
+            tracing::warn!(calls = cut, "the drain deadline cut off calls");
+        }
+        services.road.settled().await;
+        let store = services.store.clone();
+        if tokio::task::spawn_blocking(move || store.close())
+            .await
+            .is_err()
+        {
+            tracing::error!("closing the store failed");
+        }
+        drop(pidfile);
+        drop(listener);
+        drop(lock);
+        tracing::info!("stopped");
+    }
+}

@@ -1,0 +1,251 @@
+//! A running daemon: everything that it owns, and the one loop that everything that can happen to
+//! it goes through.
+
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    LocalDaemonConfig, RepositoryLock, ServeError,
+    accept::{Accepted, Acceptor, queued},
+    activation::{Listener, ListenerSource, OwnSocket},
+    config::FileSettings,
+    connection::Connections,
+    default_socket_path,
+    idle::idle,
+    pidfile::PidFile,
+    serve::io_error,
+    watch::FolderWatch,
+};
+use crate::{
+    git::Repository,
+    grpc_local_impl::{DaemonFacts, Services, proto::local::listener::Origin},
+    store::Store,
+};
+
+/// Everything that a running daemon owns. The lock is last: it is given back last.
+pub(super) struct Running {
+    pub(super) repository: Repository,
+    pub(super) config: LocalDaemonConfig,
+    pub(super) services: Arc<Services>,
+    pub(super) connections: Connections,
+    pub(super) draining: CancellationToken,
+    pub(super) leave: CancellationToken,
+    pub(super) idle_timeout: watch::Sender<Option<Duration>>,
+    pub(super) drain_timeout: Duration,
+    pub(super) pidfile: Option<PidFile>,
+    pub(super) acceptor: Acceptor,
+    pub(super) listener: Listener,
+    pub(super) folders: FolderWatch,
+    pub(super) lock: RepositoryLock,
+}
+
+/// What makes the daemon stop.
+enum Stop {
+    Asked,
+    Idle,
+    Broken(&'static str),
+}
+
+impl Running {
+    /// Binds or takes over the listener and puts the services behind it.
+    pub(super) async fn start(
+        repository: Repository,
+        mut config: LocalDaemonConfig,
+        settings: FileSettings,
+        store: Store,
+        lock: RepositoryLock,
+    ) -> Result<Self, ServeError> {
+        let source = std::mem::replace(&mut config.listener, ListenerSource::OwnBind);
+        let (listener, origin) = match source {
+            ListenerSource::OwnBind => (bind(&repository, &config)?, Origin::OwnBind),
+            ListenerSource::Inherited(socket) => (Listener::Inherited(socket), Origin::Inherited),
+        };
+        let acceptor = Acceptor::new(&listener).map_err(io_error("listen"))?;
+        let (idle_timeout, idle_timeout_seen) = watch::channel(config.idle_timeout(&settings));
+        let draining = CancellationToken::new();
+        let leave = CancellationToken::new();
+        let facts = DaemonFacts {
+            origin,
+            socket: listener.path(),
+            idle_timeout: idle_timeout_seen,
+            leave: leave.clone(),
+        };
+        let services = Services::new(repository.clone(), store, facts, draining.clone())?;
+        let services = Arc::new(services);
+        let routes = services.routes().await;
+        let status = Arc::clone(&services.status);
+        let pidfile = match listener {
+            Listener::Own(_) => Some(
+                PidFile::write(&config.pid_path)
+                    .map_err(io_error(format!("write {}", config.pid_path.display())))?,
+            ),
+            Listener::Inherited(_) => None,
+        };
+        let folders = FolderWatch::new(vec![
+            repository.heddle_dir(),
+            repository.heddle_dir().join("sockets"),
+            repository.store_dir(),
+        ]);
+        Ok(Self {
+            drain_timeout: config.drain_timeout(&settings),
+            connections: Connections::new(routes, status, draining.clone()),
+            repository,
+            config,
+            services,
+            draining,
+            leave,
+            idle_timeout,
+            pidfile,
+            acceptor,
+            listener,
+            folders,
+            lock,
+        })
+    }
+
+    /// Serves until something makes it stop, then drains.
+    pub(super) async fn run(
+        mut self,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ServeError> {
+        tracing::info!(
+            repository = %self.repository.root().display(),
+            socket = %self.listener.path(),
+            "serving"
+        );
+        if let Some(ready) = self.config.ready.take() {
+            ready();
+        }
+        let (stop, waiting) = self.serve_until(shutdown).await;
+        match &stop {
+            Stop::Asked => tracing::info!("asked to stop"),
+            Stop::Idle => tracing::info!("idle, leaving"),
+            Stop::Broken(reason) => tracing::error!("leaving: {reason}"),
+        }
+        self.drain(waiting).await;
+        match stop {
+            Stop::Asked | Stop::Idle => Ok(()),
+            Stop::Broken(reason) => Err(ServeError::Left(reason)),
+        }
+    }
+
+    /// Answers why it stopped, and a connection that waited for room then.
+    async fn serve_until(
+        &mut self,
+        shutdown: impl Future<Output = ()>,
+    ) -> (Stop, Option<Accepted>) {
+        let mut shutdown = pin!(shutdown);
+        let leave = self.leave.clone();
+        let reload = Arc::clone(&self.config.reload);
+        let store = self.services.store.clone();
+        let mut broken = pin!(store.stopped());
+        let activity = self.services.status.activity.clone();
+        let idle_timeout = self.idle_timeout.clone();
+        let idling = || idle(activity.clone(), idle_timeout.subscribe());
+        let mut quiet = pin!(idling());
+        let mut waiting = None;
+        loop {
+            tokio::select! {
+                () = &mut shutdown => return (Stop::Asked, waiting),
+                () = leave.cancelled() => return (Stop::Asked, waiting),
+                reason = &mut broken => return (Stop::Broken(reason), waiting),
+                () = reload.notified() => self.reload(),
+                () = self.folders.removed() => {
+                    if let Err(reason) = self.mend_folders() {
+                        return (Stop::Broken(reason), waiting);
+                    }
+                }
+                // At the limit newcomers queue, one here and the others in the socket (G8).
+                accepted = self.acceptor.next(), if waiting.is_none() => waiting = Some(accepted),
+                room = self.connections.room(), if waiting.is_some() => {
+                    if let Some((stream, peer)) = waiting.take() {
+                        self.connections.serve(stream, peer, room);
+                    }
+                }
+                () = &mut quiet => {
+                    waiting = waiting.or_else(|| self.last_in_queue());
+                    if waiting.is_none() {
+                        return (Stop::Idle, None);
+                    }
+                    quiet.set(idling());
+                }
+            }
+        }
+    }
+
+    /// A socket that is lent stays reachable, so it must be seen to be empty before we go. Ours is
+    /// unlinked first and emptied then, in the drain.
+    fn last_in_queue(&self) -> Option<Accepted> {
+        match &self.listener {
+            Listener::Own(_) => None,
+            Listener::Inherited(_) => queued(&self.listener),
+        }
+    }
+
+    /// Reads `config.toml` again; what cannot be understood changes nothing.
+    fn reload(&mut self) {
+        match FileSettings::load(&self.repository.store_dir()) {
+            Ok(settings) => {
+                self.drain_timeout = self.config.drain_timeout(&settings);
+                let idle_timeout = self.config.idle_timeout(&settings);
+                self.idle_timeout.send_replace(idle_timeout);
+                tracing::info!("read config.toml again");
+            }
+            Err(error) => {
+                tracing::error!("the old settings stay: {error}");
+            }
+        }
+    }
+
+    /// Makes again what others removed, so that alive means reachable (G2).
+    fn mend_folders(&mut self) -> Result<(), &'static str> {
+        if !self.lock.still_ours() {
+            return Err("the heddle folder in the Git folder was removed or replaced");
+        }
+        let lost = match &self.listener {
+            Listener::Own(own) if own.is_displaced() => {
+                tracing::error!(socket = %self.listener.path(), "something else lies where our socket was");
+                false
+            }
+            Listener::Own(own) => !own.is_reachable(),
+            Listener::Inherited(_) => !self.repository.heddle_dir().exists(),
+        };
+        if lost {
+            if !self.repository.root().exists() {
+                return Err("the repository was removed");
+            }
+            match self.listen_again() {
+                Ok(()) => tracing::info!("made the removed .heddle folder again"),
+                Err(error) => tracing::error!("cannot be reached any more: {error}"),
+            }
+        }
+        if let Some(pidfile) = &mut self.pidfile
+            && let Err(error) = pidfile.restore()
+        {
+            tracing::warn!("cannot write the pidfile again: {error}");
+        }
+        self.folders.renew();
+        Ok(())
+    }
+
+    fn listen_again(&mut self) -> Result<(), ServeError> {
+        self.repository.folders().create()?;
+        if let Listener::Own(_) = self.listener {
+            let listener = bind(&self.repository, &self.config)?;
+            self.acceptor = Acceptor::new(&listener).map_err(io_error("listen again"))?;
+            self.listener = listener;
+        }
+        Ok(())
+    }
+}
+
+fn bind(repository: &Repository, config: &LocalDaemonConfig) -> Result<Listener, ServeError> {
+    let usual = default_socket_path(repository);
+    let own = OwnSocket::bind(&config.socket_path, &usual).map_err(io_error(format!(
+        "listen at {}",
+        config.socket_path.display()
+    )))?;
+    Ok(Listener::Own(own))
+}
