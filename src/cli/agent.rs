@@ -67,6 +67,11 @@ async fn status(common: &Common) -> Result {
             return Ok(ExitCode::SUCCESS);
         }
         Found::NotRunning => (exit::NOT_RUNNING, "not running", String::new()),
+        Found::Between => (
+            exit::WEDGED,
+            "starting or stopping",
+            client::NOBODY_LISTENS.to_owned(),
+        ),
         Found::Wedged(why) => (exit::WEDGED, "wedged", why),
     };
     if out.is_json() {

@@ -84,6 +84,8 @@ pub enum Found {
     Serving(Daemon),
     /// No process holds the lock.
     NotRunning,
+    /// A process holds the lock and nothing listens: it starts, stops, or cannot be reached.
+    Between,
     /// A process holds the lock and does not answer.
     Wedged(String),
 }
@@ -97,16 +99,15 @@ pub async fn find(repository: &Repository, patience: Duration) -> Found {
             Holder::Serving { channel, status } if !status.draining => {
                 return Found::Serving(Daemon { channel, status });
             }
-            Holder::Serving { .. } => "it is stopping".to_owned(),
-            Holder::Absent => "nothing listens on its socket".to_owned(),
-            Holder::Silent(why) => why,
+            Holder::Serving { .. } | Holder::Absent => None,
+            Holder::Silent(why) => Some(why),
         };
         if !lock_is_held(repository) {
             return Found::NotRunning;
         }
         let now = Instant::now();
         if now >= give_up {
-            return Found::Wedged(why);
+            return why.map_or(Found::Between, Found::Wedged);
         }
         let pause = Duration::from_millis(50).min(give_up - now);
         wait_until_free(&repository.store_dir(), pause).await;
@@ -136,12 +137,8 @@ pub async fn connect(repository: &Repository, warn: impl Fn(&str)) -> Result<Dae
                 }
                 return Ok(daemon);
             }
-            Found::Wedged(why) => {
-                return Err(Error::Wedged {
-                    repository: name(),
-                    why,
-                });
-            }
+            Found::Wedged(why) => return Err(wedged(repository, why)),
+            Found::Between => return Err(wedged(repository, NOBODY_LISTENS.to_owned())),
             Found::NotRunning if left.is_zero() => {
                 return Err(Error::NotStarted {
                     repository: name(),
@@ -150,6 +147,16 @@ pub async fn connect(repository: &Repository, warn: impl Fn(&str)) -> Result<Dae
             }
             Found::NotRunning => start::start(repository, left).await?,
         }
+    }
+}
+
+/// What is said of a lock that is held while nobody listens.
+pub const NOBODY_LISTENS: &str = "nothing listens on its socket";
+
+fn wedged(repository: &Repository, why: String) -> Error {
+    Error::Wedged {
+        repository: repository.root().display().to_string(),
+        why,
     }
 }
 

@@ -9,7 +9,7 @@ use nix::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::{ANSWER_DEADLINE, Error, Found, find};
+use super::{ANSWER_DEADLINE, Error, Found, NOBODY_LISTENS, READY_DEADLINE, find, wedged};
 use crate::{
     git::Repository,
     grpc_local_impl::proto::local::{ShutdownRequest, daemon_service_client::DaemonServiceClient},
@@ -42,7 +42,12 @@ pub enum Stopped {
 /// When it does not answer or end and `force` is not set, and when the process that holds the lock
 /// is not a daemon of ours.
 pub async fn stop(repository: &Repository, force: bool) -> Result<Stopped, Error> {
-    match find(repository, ANSWER_DEADLINE).await {
+    let mut found = find(repository, ANSWER_DEADLINE).await;
+    if let (Found::Between, false) = (&found, force) {
+        // Most likely it is stopping already, and finishing what is in flight.
+        found = find(repository, READY_DEADLINE).await;
+    }
+    match found {
         Found::NotRunning => Ok(Stopped::NotRunning),
         Found::Serving(daemon) => {
             let pid = daemon.status.pid;
@@ -62,11 +67,9 @@ pub async fn stop(repository: &Repository, force: bool) -> Result<Stopped, Error
                 force_out(repository).await
             }
         }
-        Found::Wedged(_) if force => force_out(repository).await,
-        Found::Wedged(why) => Err(Error::Wedged {
-            repository: repository.root().display().to_string(),
-            why,
-        }),
+        Found::Wedged(_) | Found::Between if force => force_out(repository).await,
+        Found::Wedged(why) => Err(wedged(repository, why)),
+        Found::Between => Err(wedged(repository, NOBODY_LISTENS.to_owned())),
     }
 }
 

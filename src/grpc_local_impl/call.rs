@@ -20,11 +20,13 @@ pub(super) trait Keyed: Message {
 }
 
 impl Services {
-    /// Accepts an empty `repo_path`, or one that resolves to the served repository.
+    /// Accepts an empty `repo_path`, or one that resolves to the served repository. A relative one
+    /// is taken from its root: the daemon has no other folder that a client could mean.
     pub(super) fn check_repository(&self, repo_path: &str) -> Result<(), Failure> {
         let served = &self.repository;
         let path = Path::new(repo_path);
-        if repo_path.is_empty() || path == served.root() || served.contains(path) {
+        let plain = repo_path.is_empty() || path == served.root();
+        if plain || served.contains(&served.root().join(path)) {
             return Ok(());
         }
         let asked: String = repo_path.chars().take(256).collect();
