@@ -3,5 +3,14 @@
 
 #[allow(dead_code)]
 mod harness;
+#[allow(dead_code)]
+mod rpc;
 
+mod bounds;
+mod cli;
 mod first_use;
+mod hooks;
+mod once;
+mod operations;
+mod reflection;
+mod wire;
