@@ -4,5 +4,6 @@
 #[allow(dead_code)]
 mod harness;
 
+mod docs;
 mod first_use;
 mod foreign;
