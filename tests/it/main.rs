@@ -14,3 +14,6 @@ mod once;
 mod operations;
 mod reflection;
 mod wire;
+mod docs;
+mod first_use;
+mod foreign;

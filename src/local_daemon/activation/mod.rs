@@ -5,7 +5,7 @@ mod own;
 
 use std::{io, os::unix::net::UnixListener, path::Path};
 
-pub use own::{OwnSocket, SUN_PATH_MAX, reachable};
+pub use own::{OwnSocket, SUN_PATH_MAX, reachable, short_link};
 
 /// Where `serve` takes its listener from.
 #[derive(Debug)]
