@@ -2,6 +2,11 @@
 //! socket. One binary, so that it is linked once.
 
 #[allow(dead_code)]
+mod fault;
+#[allow(dead_code)]
 mod harness;
 
+mod durable;
+mod faults;
 mod first_use;
+mod strangers;
