@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use rusqlite::{Connection, config::DbConfig};
+use rusqlite::{Connection, MAIN_DB, config::DbConfig, wal::CheckpointMode};
 use tokio::sync::{Semaphore, watch};
 
 use super::{
@@ -191,6 +191,9 @@ fn open_for_writing(path: &Path) -> Result<Connection, Error> {
     #[cfg(target_os = "macos")]
     connection.execute_batch("PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;")?;
     migrations::migrate(&mut connection, path)?;
+    // What a killed daemon wrote and did not sync is recovered from the page cache, and would be
+    // answered from, yet a power cut would take it. Folding it in writes and syncs it anew (G4).
+    connection.wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::FULL)?;
     Ok(connection)
 }
 
