@@ -352,8 +352,11 @@ impl Daemon {
 
     fn listen_again(&mut self) -> Result<(), ServeError> {
         self.repository.folders().create()?;
-        if let Listener::Own(_) = self.listener {
+        if let Listener::Own(own) = &mut self.listener {
             let usual = default_socket_path(&self.repository);
+            if own.link_again(&usual).map_err(io_error("listen again"))? {
+                return Ok(());
+            }
             let own = OwnSocket::bind(&self.config.socket_path, &usual)
                 .map_err(io_error("listen again"))?;
             let listener = Listener::Own(own);
