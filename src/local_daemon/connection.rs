@@ -156,8 +156,9 @@ impl Connections {
         if timeout(deadline, all).await.is_ok() {
             return 0;
         }
-        let activity = &self.status.activity;
-        let cut = activity.count(Kind::Call) + activity.count(Kind::Stream);
+        let open = lock(&self.open);
+        let cut = open.values().map(|entry| entry.calls.in_flight()).sum();
+        drop(open);
         self.tasks.shutdown().await;
         cut
     }
@@ -196,6 +197,11 @@ async fn drive(stream: UnixStream, layer: CallLayer, entry: &Entry, draining: Ca
             .serve_connection(io, layer)
     );
 
+    // Whoever has connected and is about to call would find nobody, were it sent away first.
+    let mut drain = pin!(async {
+        draining.cancelled().await;
+        let _ = timeout(GRACE, entry.calls.first()).await;
+    });
     let mut preface = pin!(tokio::time::sleep(PREFACE_DEADLINE));
     let mut going = false;
     let mut awaits_preface = true;
@@ -221,7 +227,10 @@ async fn drive(stream: UnixStream, layer: CallLayer, entry: &Entry, draining: Ca
                 going = true;
                 connection.as_mut().graceful_shutdown();
             }
-            () = draining.cancelled(), if !going => {
+            () = drain.as_mut(), if !going => {
+                if !has_greeted() {
+                    return;
+                }
                 going = true;
                 connection.as_mut().graceful_shutdown();
             }
