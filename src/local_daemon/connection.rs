@@ -149,6 +149,12 @@ impl Connections {
             .store(count, Ordering::Relaxed);
     }
 
+    /// Calls and streams of all connections that are not answered to the end.
+    fn in_flight(&self) -> usize {
+        let open = lock(&self.open);
+        open.values().map(|entry| entry.calls.in_flight()).sum()
+    }
+
     /// Waits until every connection has ended, at most for `deadline`; answers how many calls and
     /// streams were cut off.
     pub(super) async fn drain(mut self, deadline: Duration) -> usize {
@@ -156,9 +162,7 @@ impl Connections {
         if timeout(deadline, all).await.is_ok() {
             return 0;
         }
-        let open = lock(&self.open);
-        let cut = open.values().map(|entry| entry.calls.in_flight()).sum();
-        drop(open);
+        let cut = self.in_flight();
         self.tasks.shutdown().await;
         cut
     }
