@@ -46,8 +46,10 @@ impl<'a> Folders<'a> {
         let store = make_private(&repository.store_dir())?;
         let heddle = make_private(&repository.heddle_dir())?;
         make_private(&repository.heddle_dir().join("sockets"))?;
+        // A bare repository has no `git status` to keep clean, but its linked worktrees do.
         let bare = repository.root() == repository.common_dir();
-        let excluded = !bare && self.exclude()?;
+        let has_worktree = !bare || !repository.linked_worktrees().is_empty();
+        let excluded = has_worktree && self.exclude()?;
         for linked in repository.linked_worktrees() {
             match link_worktree(repository, linked) {
                 Err(e) if repository.worktree() == Some(&linked.path) => return Err(e),
