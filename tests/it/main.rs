@@ -5,3 +5,5 @@
 mod harness;
 
 mod first_use;
+mod life;
+mod places;
