@@ -54,8 +54,10 @@ impl<'a> Folders<'a> {
             Path::new("grpc.sock"),
             &sockets.join(format!("grpc{ADDRESS_SUFFIX}")),
         )?;
+        // A bare repository has no `git status` to keep clean, but its linked worktrees do.
         let bare = repository.root() == repository.common_dir();
-        let excluded = !bare && self.exclude()?;
+        let has_worktree = !bare || !repository.linked_worktrees().is_empty();
+        let excluded = has_worktree && self.exclude()?;
         for linked in repository.linked_worktrees() {
             match link_worktree(repository, linked) {
                 Err(e) if repository.worktree() == Some(&linked.path) => return Err(e),

@@ -45,7 +45,7 @@ pub struct ConnectionCalls {
 struct Calls {
     in_flight: AtomicUsize,
     begun: AtomicU64,
-    ended: Notify,
+    changed: Notify,
     newcomer: Mutex<Option<Busy>>,
     stalled: CancellationToken,
 }
@@ -59,7 +59,7 @@ impl ConnectionCalls {
             calls: Arc::new(Calls {
                 in_flight: AtomicUsize::new(0),
                 begun: AtomicU64::new(0),
-                ended: Notify::new(),
+                changed: Notify::new(),
                 newcomer: Mutex::new(Some(newcomer)),
                 stalled: CancellationToken::new(),
             }),
@@ -68,7 +68,23 @@ impl ConnectionCalls {
 
     /// Whether a call is in flight.
     pub fn is_calling(&self) -> bool {
-        self.calls.in_flight.load(Ordering::SeqCst) > 0
+        self.in_flight() > 0
+    }
+
+    /// Calls and streams whose answer is not all on its way to the client.
+    pub fn in_flight(&self) -> usize {
+        self.calls.in_flight.load(Ordering::SeqCst)
+    }
+
+    /// Resolves when the first call has begun.
+    pub async fn first(&self) {
+        loop {
+            let changed = self.calls.changed.notified();
+            if self.calls.begun.load(Ordering::SeqCst) > 0 {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Resolves when the client has left a large answer unread for too long: the connection must go,
@@ -80,9 +96,9 @@ impl ConnectionCalls {
     /// Resolves when there has been no call for `grace`.
     pub async fn quiet_for(&self, grace: Duration) {
         loop {
-            let ended = self.calls.ended.notified();
+            let changed = self.calls.changed.notified();
             if self.is_calling() {
-                ended.await;
+                changed.await;
                 continue;
             }
             let begun = self.calls.begun.load(Ordering::SeqCst);
@@ -93,7 +109,7 @@ impl ConnectionCalls {
         }
     }
 
-    fn begin(&self) -> InFlight {
+    fn begin(&self) -> Arc<InFlight> {
         self.calls.in_flight.fetch_add(1, Ordering::SeqCst);
         if self.calls.begun.fetch_add(1, Ordering::SeqCst) == 0 {
             let mut newcomer = self
@@ -102,14 +118,15 @@ impl ConnectionCalls {
                 .lock()
                 .unwrap_or_else(|poisoned| poisoned.into_inner());
             newcomer.take();
+            self.calls.changed.notify_waiters();
         }
-        InFlight {
+        Arc::new(InFlight {
             calls: Arc::clone(&self.calls),
-        }
+        })
     }
 }
 
-/// A call of this connection, while it lasts.
+/// A call of this connection, until its answer is written to the socket.
 struct InFlight {
     calls: Arc<Calls>,
 }
@@ -117,7 +134,7 @@ struct InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.calls.in_flight.fetch_sub(1, Ordering::SeqCst);
-        self.calls.ended.notify_waiters();
+        self.calls.changed.notify_waiters();
     }
 }
 
@@ -245,7 +262,7 @@ impl LargeReply {
 /// What is counted when a call ends, however it ends.
 struct Watch {
     _busy: Busy,
-    in_flight: InFlight,
+    in_flight: Arc<InFlight>,
     method: Arc<Method>,
     began: Instant,
     failed: bool,
@@ -255,6 +272,19 @@ struct Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.method.record(self.began.elapsed(), self.failed);
+    }
+}
+
+/// Bytes of an answer that HTTP/2 has taken and may not have written yet: a client that reads slowly
+/// is still being answered, and a stop must wait for it (G7).
+struct Unsent {
+    bytes: Bytes,
+    _in_flight: Arc<InFlight>,
+}
+
+impl AsRef<[u8]> for Unsent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -272,6 +302,18 @@ impl WatchedBody {
             watch: Some(watch),
             draining,
         }
+    }
+
+    fn track(&self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        let Some(watch) = &self.watch else {
+            return frame;
+        };
+        frame.map_data(|bytes| {
+            Bytes::from_owner(Unsent {
+                bytes,
+                _in_flight: Arc::clone(&watch.in_flight),
+            })
+        })
     }
 
     fn look_at(&mut self, trailers: &HeaderMap) {
@@ -305,17 +347,20 @@ impl http_body::Body for WatchedBody {
             return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
         }
         let polled = Pin::new(&mut this.inner).poll_frame(cx);
-        match &polled {
+        match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(trailers) = frame.trailers_ref() {
                     this.look_at(trailers);
                     this.watch = None;
                 }
+                Poll::Ready(Some(Ok(this.track(frame))))
             }
-            Poll::Ready(Some(Err(_)) | None) => this.watch = None,
-            Poll::Pending => {}
+            Poll::Ready(end) => {
+                this.watch = None;
+                Poll::Ready(end)
+            }
+            Poll::Pending => Poll::Pending,
         }
-        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -154,6 +154,12 @@ impl Connections {
             .store(count, Ordering::Relaxed);
     }
 
+    /// Calls and streams of all connections that are not answered to the end.
+    fn in_flight(&self) -> usize {
+        let open = lock(&self.open);
+        open.values().map(|entry| entry.calls.in_flight()).sum()
+    }
+
     /// Waits until every connection has ended, at most for `deadline`; answers how many calls and
     /// streams were cut off.
     pub(super) async fn drain(mut self, deadline: Duration) -> usize {
@@ -161,8 +167,7 @@ impl Connections {
         if timeout(deadline, all).await.is_ok() {
             return 0;
         }
-        let activity = &self.status.activity;
-        let cut = activity.count(Kind::Call) + activity.count(Kind::Stream);
+        let cut = self.in_flight();
         self.tasks.shutdown().await;
         cut
     }
@@ -201,6 +206,11 @@ async fn drive(stream: UnixStream, layer: CallLayer, entry: &Entry, draining: Ca
             .serve_connection(io, layer)
     );
 
+    // Whoever has connected and is about to call would find nobody, were it sent away first.
+    let mut drain = pin!(async {
+        draining.cancelled().await;
+        let _ = timeout(GRACE, entry.calls.first()).await;
+    });
     let mut preface = pin!(tokio::time::sleep(PREFACE_DEADLINE));
     let mut going = false;
     let mut awaits_preface = true;
@@ -230,7 +240,10 @@ async fn drive(stream: UnixStream, layer: CallLayer, entry: &Entry, draining: Ca
                 going = true;
                 connection.as_mut().graceful_shutdown();
             }
-            () = draining.cancelled(), if !going => {
+            () = drain.as_mut(), if !going => {
+                if !has_greeted() {
+                    return;
+                }
                 going = true;
                 connection.as_mut().graceful_shutdown();
             }

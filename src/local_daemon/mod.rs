@@ -10,6 +10,7 @@ mod holder;
 mod idle;
 mod lock;
 mod log;
+mod made;
 mod peer;
 mod pidfile;
 mod process;

@@ -3,10 +3,12 @@
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
     time::{SystemTime, UNIX_EPOCH},
 };
+
+use super::made::Made;
 
 /// The second line, by which a pidfile is known to be ours.
 pub const PIDFILE_MARKER: &str = "heddle-agent";
@@ -52,9 +54,8 @@ impl PidFileContents {
 /// Our pidfile, removed on drop only while it is the file that we wrote (G6).
 #[derive(Debug)]
 pub(super) struct PidFile {
-    path: PathBuf,
+    made: Made,
     contents: PidFileContents,
-    inode: (u64, u64),
 }
 
 impl PidFile {
@@ -66,18 +67,16 @@ impl PidFile {
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs() as i64),
         };
-        let inode = put(path, &contents)?;
         Ok(Self {
-            path: path.to_owned(),
+            made: put(path, &contents)?,
             contents,
-            inode,
         })
     }
 
     /// Writes it again where it was lost.
     pub(super) fn restore(&mut self) -> io::Result<()> {
-        if self.path.symlink_metadata().is_err() {
-            self.inode = put(&self.path, &self.contents)?;
+        if self.made.path().symlink_metadata().is_err() {
+            self.made = put(self.made.path(), &self.contents)?;
         }
         Ok(())
     }
@@ -85,14 +84,11 @@ impl PidFile {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        let there = self.path.symlink_metadata();
-        if there.is_ok_and(|found| (found.dev(), found.ino()) == self.inode) {
-            let _ = fs::remove_file(&self.path);
-        }
+        self.made.remove();
     }
 }
 
-fn put(path: &Path, contents: &PidFileContents) -> io::Result<(u64, u64)> {
+fn put(path: &Path, contents: &PidFileContents) -> io::Result<Made> {
     let aside = path.with_extension("pid.new");
     let mut file = OpenOptions::new()
         .write(true)
@@ -101,9 +97,8 @@ fn put(path: &Path, contents: &PidFileContents) -> io::Result<(u64, u64)> {
         .mode(0o600)
         .open(&aside)?;
     file.write_all(contents.render().as_bytes())?;
-    let found = file.metadata()?;
     fs::rename(&aside, path)?;
-    Ok((found.dev(), found.ino()))
+    Made::note(path)
 }
 
 #[cfg(test)]

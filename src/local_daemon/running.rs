@@ -232,7 +232,11 @@ impl Running {
 
     fn listen_again(&mut self) -> Result<(), ServeError> {
         self.repository.folders().create()?;
-        if let Listener::Own(_) = self.listener {
+        if let Listener::Own(own) = &mut self.listener {
+            let usual = default_socket_path(&self.repository);
+            if own.link_again(&usual).map_err(io_error("listen again"))? {
+                return Ok(());
+            }
             let listener = bind(&self.repository, &self.config)?;
             self.acceptor = Acceptor::new(&listener).map_err(io_error("listen again"))?;
             self.listener = listener;

@@ -15,12 +15,13 @@ use std::{
 
 use heddle_agent::Repository;
 use heddle_agent::local_daemon::{Holder, ask, lock_holder};
+use hyper_util::rt::TokioIo;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use tempfile::TempDir;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint, Uri};
 
 /// No test waits longer than this for anything: a hang is a failure that says where.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -227,6 +228,49 @@ impl Drop for TestRepo {
     }
 }
 
+/// Looks until `found` answers something: only for what no event tells of.
+#[track_caller]
+pub fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some(value) = found() {
+            return value;
+        }
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A channel to whatever listens at `path`, of which nothing is asked beforehand.
+pub async fn channel_at(path: impl AsRef<Path>) -> Result<Channel, tonic::transport::Error> {
+    channel_through(path, |endpoint| endpoint).await
+}
+
+/// The same, with settings of the client's own.
+pub async fn channel_through(
+    path: impl AsRef<Path>,
+    set: impl FnOnce(Endpoint) -> Endpoint,
+) -> Result<Channel, tonic::transport::Error> {
+    let path = path.as_ref().to_owned();
+    let connector = tower::service_fn(move |_: Uri| {
+        let path = path.clone();
+        async move {
+            let stream = tokio::net::UnixStream::connect(path).await?;
+            Ok::<_, std::io::Error>(TokioIo::new(stream))
+        }
+    });
+    set(Endpoint::from_static("http://localhost"))
+        .connect_with_connector(connector)
+        .await
+}
+
+/// The stable reason of a status, as `google.rpc.ErrorInfo` has it.
+pub fn reason(status: &tonic::Status) -> String {
+    use tonic_types::StatusExt;
+    let info = status.get_details_error_info();
+    info.map_or_else(String::new, |info| info.reason)
+}
+
 /// Runs a command to its end.
 #[track_caller]
 pub fn run(command: &mut Command) -> Ran {
@@ -299,6 +343,11 @@ impl Daemon {
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid()), signal).unwrap();
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// Waits until it ends by itself.

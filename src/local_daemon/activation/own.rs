@@ -20,6 +20,8 @@ use std::{
 use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
 use sha2::{Digest, Sha256};
 
+use crate::local_daemon::made::Made;
+
 /// Bytes that a socket's path may have (`sun_path` in unix(7), less its NUL).
 pub const SUN_PATH_MAX: usize = if cfg!(target_os = "macos") { 103 } else { 107 };
 
@@ -32,35 +34,6 @@ pub struct OwnSocket {
     socket: UnixListener,
     bound: Made,
     link: Option<Made>,
-}
-
-/// A file that we made: where, and which.
-#[derive(Debug)]
-struct Made {
-    path: PathBuf,
-    inode: (u64, u64),
-}
-
-impl Made {
-    fn note(path: &Path) -> io::Result<Self> {
-        let found = path.symlink_metadata()?;
-        Ok(Self {
-            path: path.to_owned(),
-            inode: (found.dev(), found.ino()),
-        })
-    }
-
-    fn is_there(&self) -> bool {
-        Self::note(&self.path).is_ok_and(|found| found.inode == self.inode)
-    }
-
-    fn remove(&self) {
-        if self.is_there()
-            && let Err(error) = fs::remove_file(&self.path)
-        {
-            tracing::warn!("cannot remove {}: {error}", self.path.display());
-        }
-    }
 }
 
 impl OwnSocket {
@@ -108,7 +81,7 @@ impl OwnSocket {
 
     /// Where it is bound.
     pub fn path(&self) -> &Path {
-        &self.bound.path
+        self.bound.path()
     }
 
     /// Whether clients still find it: the socket, and the link where there is one.
@@ -118,8 +91,21 @@ impl OwnSocket {
 
     /// Whether something else has taken its place.
     pub fn is_displaced(&self) -> bool {
-        let taken = |made: &Made| !made.is_there() && made.path.symlink_metadata().is_ok();
+        let taken = |made: &Made| !made.is_there() && made.path().symlink_metadata().is_ok();
         taken(&self.bound) || self.link.as_ref().is_some_and(taken)
+    }
+
+    /// Makes the link at `usual` again where only that was lost; false where the socket itself has
+    /// to be bound anew.
+    ///
+    /// # Errors
+    /// When the link cannot be made.
+    pub fn link_again(&mut self, usual: &Path) -> io::Result<bool> {
+        if self.link.is_none() || !self.bound.is_there() {
+            return Ok(false);
+        }
+        self.link = Some(link_to(self.bound.path(), usual)?);
+        Ok(true)
     }
 
     /// Removes path and link, as far as they are ours.
