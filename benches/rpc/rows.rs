@@ -156,19 +156,29 @@ fn reads(bench: &Bench, table: &mut Table) -> Result {
     );
     let target = Target::RatioUpTo(1.15);
     table.ratio("ListHooks, p50", Unit::Micros, sides, ratio, target);
-    let (sides, ratio) = compared(Call::Query)?;
-    let target = Target::RatioUpTo(1.5);
-    table.ratio(
-        "QueryOperations 50, p50",
+    // Nothing is asked of these: they tell what of the next row is the size of its answer.
+    let canned = || {
+        floor
+            .latencies(Call::Query, calls)
+            .map(|samples| samples.p50())
+    };
+    let canned = (0..bench.turns())
+        .map(|_| canned())
+        .collect::<Result<Vec<_>>>()?;
+    table.floor(
+        "50 entries of a bare server, p50",
         Unit::Micros,
-        sides,
-        ratio,
-        target,
+        median(canned),
     );
+    let (sides, ratio) = compared(Call::Query)?;
+    let (what, target) = ("QueryOperations 50, p50", Target::RatioUpTo(1.5));
+    table.ratio(what, Unit::Micros, sides, ratio, target);
 
     let floor = Crowd::connect(&bare.socket, 16, 8)?;
     let ours = Crowd::connect(&served.socket, 16, 8)?;
     let lasting = Duration::from_millis(bench.effort.of(500) as u64);
+    let what = "50 entries of a bare server, rate of 16 × 8";
+    table.floor(what, Unit::PerSecond, floor.rate(Call::Query, lasting * 4)?);
     for (name, call, limit) in [
         ("ListHooks, rate of 16 × 8", Call::ListHooks, 0.9),
         ("QueryOperations 50, rate of 16 × 8", Call::Query, 0.5),

@@ -1,8 +1,15 @@
-//! Folds the write-ahead log into the database beside the writer, so that no commit waits for it.
+//! Folds the write-ahead log into the database beside the writer, so that no commit waits for the
+//! bulk of it. What was committed meanwhile is folded in by the writer: only between two commits
+//! can the whole log be in the database, and only then does SQLite begin it anew in place, where a
+//! sync is cheaper than at the end of a growing file.
 
 use std::{
     path::Path,
-    sync::mpsc::{SyncSender, sync_channel},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{SyncSender, sync_channel},
+    },
     thread::{self, JoinHandle},
 };
 
@@ -10,21 +17,29 @@ use rusqlite::{Connection, MAIN_DB, wal::CheckpointMode};
 
 use super::{Error, engine::configure};
 
-/// Pages in the log from which on a checkpoint is worth its syncs: 4 MiB, SQLite's own default.
-const WORTH_IT: i32 = 1_000;
+/// Pages added to the log from which on a checkpoint is worth its syncs: 8 MiB, so that fewer than
+/// one in a hundred single writes meets one.
+const WORTH_IT: i32 = 2_000;
 
-/// Pages in the log at which the writer itself must wait for one: 64 MiB.
-pub(super) const TOO_LONG: i32 = 16_000;
+/// Pages in the log at which the writer waits for readers, so that it can be begun anew: 64 MiB.
+const TOO_LONG: i32 = 16_000;
 
 pub(super) struct Checkpointer {
     wake: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
+    /// The thread is folding; never both it and the writer.
+    folding: Arc<AtomicBool>,
+    woken: bool,
+    /// Pages in the log when it was last folded in; 0 when it was begun anew since.
+    folded: i32,
 }
 
 impl Checkpointer {
     pub(super) fn start(database: &Path) -> Result<Self, Error> {
         let (wake, woken) = sync_channel::<()>(1);
         let path = database.to_owned();
+        let folding = Arc::new(AtomicBool::new(false));
+        let now_folding = Arc::clone(&folding);
         let thread = thread::Builder::new()
             .name("checkpoint".into())
             .stack_size(256 * 1024)
@@ -34,22 +49,45 @@ impl Checkpointer {
                     if let Err(error) = fold(&mut connection, &path) {
                         tracing::warn!("the write-ahead log could not be folded in: {error}");
                     }
+                    now_folding.store(false, Ordering::Release);
                 }
             })?;
         Ok(Self {
             wake: Some(wake),
             thread: Some(thread),
+            folding,
+            woken: false,
+            folded: 0,
         })
     }
 
-    /// Tells how long the log is after a commit; wakes the thread when that is long enough.
-    pub(super) fn log_is(&self, pages: i32) {
-        if pages >= WORTH_IT
+    /// Told how long the log is after a commit. Wakes the thread when that is long enough; answers
+    /// what the writer itself is to do.
+    pub(super) fn log_is(&mut self, pages: i32) -> Option<CheckpointMode> {
+        if pages < self.folded {
+            self.folded = 0;
+        }
+        if self.folding.load(Ordering::Acquire) {
+            return None;
+        }
+        if self.woken {
+            self.woken = false;
+            self.folded = pages;
+            return match pages {
+                // Begun anew already.
+                ..WORTH_IT => None,
+                ..TOO_LONG => Some(CheckpointMode::PASSIVE),
+                _ => Some(CheckpointMode::RESTART),
+            };
+        }
+        if pages - self.folded >= WORTH_IT
             && let Some(wake) = &self.wake
         {
-            // Full means that it is awake already.
-            let _ = wake.try_send(());
+            self.folding.store(true, Ordering::Release);
+            self.woken = wake.try_send(()).is_ok();
+            self.folding.store(self.woken, Ordering::Release);
         }
+        None
     }
 }
 

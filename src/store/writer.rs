@@ -11,13 +11,10 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use rusqlite::{Connection, MAIN_DB, wal::CheckpointMode};
+use rusqlite::{Connection, ErrorCode, MAIN_DB};
 use tokio::sync::watch;
 
-use super::{
-    Error, StoreGuard,
-    checkpoint::{Checkpointer, TOO_LONG},
-};
+use super::{Error, StoreGuard, checkpoint::Checkpointer};
 use crate::failure::Failure;
 
 /// Writes that may wait; one more is refused.
@@ -227,16 +224,19 @@ impl Committer {
         }
     }
 
-    /// Keeps the write-ahead log from growing without end, beside the writes where that is enough.
-    fn tend_log(&self) {
+    /// Keeps the write-ahead log from growing without end.
+    fn tend_log(&mut self) {
         let pages = self.log_pages.load(Ordering::Relaxed);
-        self.checkpointer.log_is(pages);
-        if pages >= TOO_LONG
-            && let Err(error) = self
-                .connection
-                .wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::RESTART)
-        {
-            tracing::warn!("the write-ahead log could not be folded in: {error}");
+        let Some(mode) = self.checkpointer.log_is(pages) else {
+            return;
+        };
+        match self.connection.wal_checkpoint_v2(Some(MAIN_DB), mode) {
+            Ok(_) => {}
+            // Somebody reads what the log held long ago: next time.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+                tracing::debug!(pages, "the write-ahead log is still being read");
+            }
+            Err(error) => tracing::warn!("the write-ahead log could not be folded in: {error}"),
         }
     }
 }
