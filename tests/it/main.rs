@@ -4,6 +4,7 @@
 #[allow(dead_code)]
 mod harness;
 
+mod address;
 mod docs;
 mod first_use;
 mod foreign;
