@@ -76,7 +76,7 @@ impl Checkpointer {
             return match pages {
                 // Begun anew already.
                 ..WORTH_IT => None,
-                ..TOO_LONG => Some(CheckpointMode::PASSIVE),
+                WORTH_IT..TOO_LONG => Some(CheckpointMode::PASSIVE),
                 _ => Some(CheckpointMode::RESTART),
             };
         }

@@ -8,7 +8,10 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::harness::{TestRepo, run, skip};
+use crate::{
+    address::awkward_paths,
+    harness::{HEDDLE, TestRepo, run, skip},
+};
 
 /// What the script and the making of stubs import.
 const IMPORTS: &str = "import grpc, grpc_health, grpc_reflection, grpc_status, grpc_tools";
@@ -79,20 +82,15 @@ impl Python {
     fn client(&self, what: &str, repo: &TestRepo) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign/client.py");
         let mut client = self.command();
-        client.arg(script).arg(what).arg(address(repo));
+        client.arg(script).arg(what).arg(repo.address());
         run(client.arg(repo.root())).ok();
     }
 }
 
-#[track_caller]
-fn address(repo: &TestRepo) -> String {
-    let printed = repo.heddle(["agent", "address", "--start"]).ok();
-    printed.strip_suffix('\n').unwrap().to_owned()
-}
-
 #[test]
 fn a_python_client_gets_all_that_the_contract_promises() {
-    let Some(python) = Python::find("foreign::tour") else {
+    let Some(python) = Python::find("foreign::a_python_client_gets_all_that_the_contract_promises")
+    else {
         return;
     };
     let repo = TestRepo::new();
@@ -105,30 +103,18 @@ fn a_python_client_gets_all_that_the_contract_promises() {
 
 #[test]
 fn the_printed_address_opens_in_python_as_it_is() {
-    let Some(python) = Python::find("foreign::address") else {
+    let Some(python) = Python::find("foreign::the_printed_address_opens_in_python_as_it_is") else {
         return;
     };
-    let deep = ["a folder of some length"; 6].join("/");
-    let awkward = [
-        "with space",
-        "grün",
-        "100%",
-        "%20%2F",
-        "q?x#y&z=1",
-        "a:b@c;d,e+f",
-        "[brackets] 'and' \"quotes\" \\ $HOME `x`",
-        "//unix:x",
-        &deep,
-    ];
-    for path in awkward {
-        let repo = TestRepo::at(path.trim_start_matches('/'));
+    for path in awkward_paths() {
+        let repo = TestRepo::at(path);
         python.client("open", &repo);
     }
 }
 
 #[test]
 fn the_python_of_the_readme_runs_as_it_stands() {
-    let Some(python) = Python::find("foreign::readme") else {
+    let Some(python) = Python::find("foreign::the_python_of_the_readme_runs_as_it_stands") else {
         return;
     };
     let readme = include_str!("../../README.md");
@@ -136,10 +122,7 @@ fn the_python_of_the_readme_runs_as_it_stands() {
     let (example, _) = rest.split_once("\n```").unwrap();
     let repo = TestRepo::new();
     let mut path = std::env::split_paths(&std::env::var_os("PATH").unwrap()).collect::<Vec<_>>();
-    path.insert(
-        0,
-        Path::new(crate::harness::HEDDLE).parent().unwrap().into(),
-    );
+    path.insert(0, Path::new(HEDDLE).parent().unwrap().into());
     let mut command = repo.command(&python.program);
     command
         .env("PATH", std::env::join_paths(path).unwrap())

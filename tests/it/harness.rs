@@ -207,6 +207,13 @@ impl TestRepo {
         }
     }
 
+    /// The address that heddle prints, with a daemon behind it.
+    #[track_caller]
+    pub fn address(&self) -> String {
+        let printed = self.heddle(["agent", "address", "--start"]).ok();
+        printed.strip_suffix('\n').unwrap().to_owned()
+    }
+
     /// The process that holds the repository's lock.
     pub fn holder(&self) -> Option<i32> {
         lock_holder(&self.store_dir().join("lock"))

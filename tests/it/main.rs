@@ -8,6 +8,7 @@ mod harness;
 #[allow(dead_code)]
 mod rpc;
 
+mod address;
 mod bounds;
 mod cli;
 mod docs;

@@ -3,7 +3,7 @@
 
 use std::{
     env,
-    ffi::OsStr,
+    ffi::OsString,
     fs::{self, DirBuilder, Permissions},
     io,
     os::{
@@ -169,9 +169,7 @@ fn refuse_occupied(asked: &Path, usual: &Path) -> io::Result<()> {
 }
 
 fn listen_at(path: &Path) -> io::Result<UnixListener> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    // No longer than `grpc.sock`, so that it fits where that fits.
-    let aside = folder.join(".grpc.new");
+    let aside = aside(path);
     match fs::remove_file(&aside) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
@@ -191,6 +189,16 @@ fn listen_at(path: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::from(socket);
     listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+/// Where `path` is made before it is renamed: next to it, no longer than `NAME.sock` so that it fits
+/// where that fits, and its own, since the runtime folder is shared by the daemons of many
+/// repositories.
+fn aside(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_stem().unwrap_or_default());
+    name.push(".new");
+    path.with_file_name(name)
 }
 
 fn close_on_exec(socket: &OwnedFd) -> io::Result<()> {
@@ -246,7 +254,7 @@ fn is_private(folder: &Path) -> bool {
 
 /// Puts a link at `usual`, complete or not at all.
 fn link_to(target: &Path, usual: &Path) -> io::Result<Made> {
-    let aside = usual.with_file_name(OsStr::new(".grpc.new"));
+    let aside = aside(usual);
     match fs::remove_file(&aside) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => symlink(target, &aside)?,
