@@ -92,7 +92,8 @@ impl OwnSocket {
         let link = if path == usual {
             None
         } else {
-            Some(link_to(&path, usual)?)
+            link_to(&path, usual)?;
+            Some(Made::note(usual)?)
         };
         Ok(Self {
             socket,
@@ -260,12 +261,11 @@ fn is_private(folder: &Path) -> bool {
 }
 
 /// Puts a link at `usual`, complete or not at all.
-fn link_to(target: &Path, usual: &Path) -> io::Result<Made> {
+pub(in crate::local_daemon) fn link_to(target: &Path, usual: &Path) -> io::Result<()> {
     let aside = usual.with_file_name(OsStr::new(".grpc.new"));
     match fs::remove_file(&aside) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => symlink(target, &aside)?,
     }
-    fs::rename(&aside, usual)?;
-    Made::note(usual)
+    fs::rename(&aside, usual)
 }
