@@ -250,8 +250,9 @@ pub fn uninstall(repository: &Repository, unit: &Unit) -> Result<Vec<String>, Er
         instance: installed.instance,
         ..unit.clone()
     };
-    for (path, _) in manager.files(&unit)? {
-        if files::remove(&path)? {
+    // Drop-ins first: a template goes only with the last of them.
+    for (path, _) in manager.files(&unit)?.iter().rev() {
+        if files::remove(path)? {
             done.push(format!("removed {}", path.display()));
         }
     }
