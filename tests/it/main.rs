@@ -4,4 +4,8 @@
 #[allow(dead_code)]
 mod harness;
 
+#[allow(dead_code)]
+mod manager;
+
 mod first_use;
+mod service;
