@@ -2,7 +2,7 @@
 //! not and what to do next (G10). This table is the only list of reasons; `grpc_local_impl::status`
 //! gives each its gRPC code, and `proto/REASONS.md` is written from it.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// Declares the closed list of reasons: variant, wire name, and what it means for a caller.
 macro_rules! reasons {
@@ -76,7 +76,7 @@ pub struct Failure {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldViolation {
     /// The field's name in the request, dotted where it is nested.
-    pub field: &'static str,
+    pub field: Cow<'static, str>,
     /// What is wrong with it.
     pub description: String,
 }
@@ -97,10 +97,17 @@ impl Failure {
         Self {
             reason,
             fields: vec![FieldViolation {
-                field,
+                field: field.into(),
                 description: message.clone(),
             }],
             message,
         }
+    }
+    /// The same failure of a message that is the request's field `outer`.
+    pub fn within(mut self, outer: &str) -> Self {
+        for violation in &mut self.fields {
+            violation.field = format!("{outer}.{}", violation.field).into();
+        }
+        self
     }
 }

@@ -13,6 +13,9 @@ use super::{Error, Repository, repository::LinkedWorktree};
 /// The line that keeps `.heddle/` out of `git status` (gitignore(5), `$GIT_DIR/info/exclude`).
 const EXCLUDE_LINE: &str = "/.heddle/";
 
+/// How a path to the socket ends that stands in an address; why is said in `client::address`.
+pub const ADDRESS_SUFFIX: &str = "@localhost";
+
 /// The heddle folders of one repository.
 #[derive(Debug)]
 pub struct Folders<'a> {
@@ -45,7 +48,12 @@ impl<'a> Folders<'a> {
         refuse_tracked(repository, repository.root(), repository.common_dir())?;
         let store = make_private(&repository.store_dir())?;
         let heddle = make_private(&repository.heddle_dir())?;
-        make_private(&repository.heddle_dir().join("sockets"))?;
+        let sockets = repository.heddle_dir().join("sockets");
+        make_private(&sockets)?;
+        put_link(
+            Path::new("grpc.sock"),
+            &sockets.join(format!("grpc{ADDRESS_SUFFIX}")),
+        )?;
         let bare = repository.root() == repository.common_dir();
         let excluded = !bare && self.exclude()?;
         for linked in repository.linked_worktrees() {
@@ -115,19 +123,20 @@ fn link_worktree(repository: &Repository, linked: &LinkedWorktree) -> Result<(),
     make_private(&sockets)?;
     for name in ["grpc.sock", "grpc.pid"] {
         let target = repository.heddle_dir().join("sockets").join(name);
-        let link = sockets.join(name);
-        if fs::read_link(&link).is_ok_and(|current| current == target) {
-            continue;
-        }
-        // Whatever lies there is not this repository's socket: it would hide the one that is.
-        match fs::remove_file(&link) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io("replace", &link, e));
-            }
-            _ => symlink(&target, &link).map_err(|e| Error::io("create", &link, e))?,
-        }
+        put_link(&target, &sockets.join(name))?;
     }
     Ok(())
+}
+
+/// Puts a link at `path`. Whatever else lies there would hide this repository's socket.
+fn put_link(target: &Path, path: &Path) -> Result<(), Error> {
+    if fs::read_link(path).is_ok_and(|current| current == target) {
+        return Ok(());
+    }
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("replace", path, e)),
+        _ => symlink(target, path).map_err(|e| Error::io("create", path, e)),
+    }
 }
 
 /// Makes a 0700 folder of ours, or checks that the one there is; true if it was made.

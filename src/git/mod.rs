@@ -7,6 +7,6 @@ mod folders;
 mod identity;
 mod repository;
 
-pub use folders::{Created, Folders};
+pub use folders::{ADDRESS_SUFFIX, Created, Folders};
 pub use identity::{Identity, IdentitySource};
 pub use repository::{Error, LinkedWorktree, Repository};

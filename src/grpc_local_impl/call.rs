@@ -1,8 +1,6 @@
 //! What all handlers do with a request: check whose repository it means, find out who acts, and
 //! send a change down the road.
 
-use std::path::Path;
-
 use prost::Message;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 use uuid::Uuid;
@@ -21,12 +19,11 @@ pub(super) trait Keyed: Message {
 
 impl Services {
     /// Accepts an empty `repo_path`, or one that resolves to the served repository. A relative one
-    /// is taken from its root: the daemon has no other folder that a client could mean.
+    /// starts at its root: where the daemon was started is no business of the caller's.
     pub(super) fn check_repository(&self, repo_path: &str) -> Result<(), Failure> {
         let served = &self.repository;
-        let path = Path::new(repo_path);
-        let plain = repo_path.is_empty() || path == served.root();
-        if plain || served.contains(&served.root().join(path)) {
+        let path = served.root().join(repo_path);
+        if repo_path.is_empty() || path == served.root() || served.contains(&path) {
             return Ok(());
         }
         let asked: String = repo_path.chars().take(256).collect();

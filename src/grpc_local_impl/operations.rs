@@ -75,7 +75,8 @@ impl OperationLogQueryService for Arc<Services> {
         let asked = request.into_inner();
         self.check_repository(&asked.repo_path)?;
         let query = asked.query.unwrap_or_default();
-        self.check_repository(&query.repo_path)?;
+        self.check_repository(&query.repo_path)
+            .map_err(|failure| failure.within("query"))?;
         let newest = self.road.newest();
         let last = *newest.borrow();
         if asked.after_seq > last {
@@ -93,7 +94,7 @@ impl OperationLogQueryService for Arc<Services> {
             0 => u64::MAX,
             limit => u64::from(limit),
         };
-        let filter = filter(query)?;
+        let filter = filter(query).map_err(|failure| failure.within("query"))?;
         let follow = Follow::start(self.store.clone(), newest, filter, asked.after_seq).await?;
         Ok(Response::new(Box::pin(hits(follow, limit))))
     }

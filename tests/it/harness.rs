@@ -97,7 +97,15 @@ impl TestRepo {
 
     /// A repository without a commit.
     pub fn empty_at(path: impl AsRef<Path>) -> Self {
-        let folder = tempfile::Builder::new().prefix("hdl").tempdir().unwrap();
+        Self::empty_in(&std::env::temp_dir(), path)
+    }
+
+    /// A repository without a commit, on a filesystem that is mounted at `disk`.
+    pub fn empty_in(disk: &Path, path: impl AsRef<Path>) -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("hdl")
+            .tempdir_in(disk)
+            .unwrap();
         let base = folder.path().canonicalize().unwrap();
         let root = base.join(path);
         fs::create_dir_all(&root).unwrap();
@@ -316,6 +324,23 @@ impl Daemon {
     pub fn crash(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Waits until it serves; false when it ended before.
+    pub fn came_up(&self) -> bool {
+        let (lines, changed) = &*self.lines;
+        let serves = |lines: &Lines| lines.seen.iter().any(|line| line.contains("serving"));
+        let (lines, waited) = changed
+            .wait_timeout_while(lines.lock().unwrap(), DEADLINE, |lines| {
+                !serves(lines) && !lines.ended
+            })
+            .unwrap();
+        assert!(
+            !waited.timed_out(),
+            "it neither serves nor ends: {:#?}",
+            lines.seen
+        );
+        serves(&lines)
     }
 }
 

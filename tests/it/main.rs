@@ -2,10 +2,25 @@
 //! socket. One binary, so that it is linked once.
 
 #[allow(dead_code)]
+mod fault;
+#[allow(dead_code)]
 mod harness;
-
 #[allow(dead_code)]
 mod manager;
+#[allow(dead_code)]
+mod rpc;
 
+mod bounds;
+mod cli;
+mod docs;
+mod durable;
+mod faults;
 mod first_use;
+mod foreign;
+mod hooks;
+mod once;
+mod operations;
+mod reflection;
 mod service;
+mod strangers;
+mod wire;

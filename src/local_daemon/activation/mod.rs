@@ -11,7 +11,7 @@ use std::{io, os::unix::net::UnixListener, path::Path};
 
 pub use handover::ActivationError;
 pub(super) use own::link_to;
-pub use own::{OwnSocket, SUN_PATH_MAX, reachable};
+pub use own::{OwnSocket, SUN_PATH_MAX, reachable, short_link};
 
 /// Where `serve` takes its listener from.
 #[derive(Debug)]

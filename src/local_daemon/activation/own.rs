@@ -84,7 +84,7 @@ impl OwnSocket {
         let (socket, path) = match direct {
             Some(socket) => (socket, asked.to_owned()),
             None => {
-                let path = runtime_path(usual)?;
+                let path = runtime_path(usual, ".sock")?;
                 (listen_at(&path)?, path)
             }
         };
@@ -100,20 +100,6 @@ impl OwnSocket {
             bound,
             link,
         })
-    }
-
-    /// Where the socket of the daemon whose usual path is `usual` lies, or would lie: that path, what
-    /// it links to, or a short one when it is too deep.
-    ///
-    /// # Errors
-    /// When a short path is needed and no private folder can hold it.
-    pub fn expected_path(usual: &Path) -> io::Result<PathBuf> {
-        let path = reachable(usual);
-        if path.as_os_str().len() <= SUN_PATH_MAX {
-            Ok(path)
-        } else {
-            runtime_path(usual)
-        }
     }
 
     /// The listening socket, not blocking.
@@ -159,6 +145,19 @@ pub fn reachable(usual: &Path) -> PathBuf {
         Ok(target) if target.is_absolute() => reachable(&target),
         Ok(target) => usual.parent().unwrap_or(usual).join(target),
         Err(_) => usual.to_owned(),
+    }
+}
+
+/// Makes a link to the socket at `usual` whose path is short and plain, and ends in `suffix`: for
+/// clients that cannot take the path itself.
+///
+/// # Errors
+/// When no private folder can hold it.
+pub fn short_link(usual: &Path, suffix: &str) -> io::Result<PathBuf> {
+    let link = runtime_path(usual, suffix)?;
+    match symlink(usual, &link) {
+        Err(_) if fs::read_link(&link).is_ok_and(|target| target == usual) => Ok(link),
+        made => made.map(|()| link),
     }
 }
 
@@ -222,12 +221,12 @@ fn lacks_sockets(error: &io::Error) -> bool {
     })
 }
 
-/// A short path for the socket of the repository whose usual path is `usual`.
-fn runtime_path(usual: &Path) -> io::Result<PathBuf> {
+/// A short path for the repository whose socket's usual path is `usual`.
+fn runtime_path(usual: &Path, suffix: &str) -> io::Result<PathBuf> {
     let folder = runtime_folder()?;
     let hash = Sha256::digest(usual.as_os_str().as_bytes());
     let name: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(folder.join(format!("{name}.sock")))
+    Ok(folder.join(name + suffix))
 }
 
 /// `$XDG_RUNTIME_DIR/heddle`, or a private folder among the temporary files.

@@ -1,0 +1,84 @@
+//! The bare server: tonic over a Unix socket, one empty unary call, in a process of its own and
+//! with the daemon's runtime settings. What a call costs here is no daemon's to save.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use heddle_agent::grpc_local_impl::proto::local::{
+    GetStatusRequest, GetStatusResponse, ShutdownRequest, ShutdownResponse,
+    daemon_service_server::{DaemonService, DaemonServiceServer},
+};
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::{Request, Response, Status, transport::Server};
+
+use crate::Result;
+
+/// Makes this very program the server, at the path that follows.
+pub const ARGUMENT: &str = "bare-server";
+
+struct Empty;
+
+#[tonic::async_trait]
+impl DaemonService for Empty {
+    async fn get_status(
+        &self,
+        _: Request<GetStatusRequest>,
+    ) -> std::result::Result<Response<GetStatusResponse>, Status> {
+        Ok(Response::new(GetStatusResponse::default()))
+    }
+
+    async fn shutdown(
+        &self,
+        _: Request<ShutdownRequest>,
+    ) -> std::result::Result<Response<ShutdownResponse>, Status> {
+        Err(Status::unimplemented("a bare server is killed"))
+    }
+}
+
+/// Serves until killed.
+pub fn serve(socket: &str) -> Result {
+    let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let listener = UnixListenerStream::new(UnixListener::bind(socket)?);
+        Server::builder()
+            .add_service(DaemonServiceServer::new(Empty))
+            .serve_with_incoming(listener)
+            .await?;
+        Ok(())
+    })
+}
+
+/// A running bare server.
+pub struct Bare {
+    process: Child,
+    pub socket: PathBuf,
+}
+
+impl Bare {
+    /// Starts one; it is not ready yet.
+    pub fn spawn(folder: &Path) -> Result<Self> {
+        let socket = folder.join("bare.sock");
+        // The one before was killed, and could not tidy up.
+        let _ = std::fs::remove_file(&socket);
+        let process = Command::new(std::env::current_exe()?)
+            .arg(ARGUMENT)
+            .arg(&socket)
+            .stdin(Stdio::null())
+            .spawn()?;
+        Ok(Self { process, socket })
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,205 @@
+//! What is written for people is true: the table of reasons, the README's commands, tables and
+//! links.
+
+use std::{env, fs, path::Path};
+
+use heddle_agent::{failure::Reason, grpc_local_impl, hook, local_daemon, operation, store};
+
+use crate::harness::{HEDDLE, Ran, TestRepo, run};
+
+const README: &str = include_str!("../../README.md");
+
+fn project(path: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// The README's fenced blocks of this language, in order.
+fn blocks(language: &str) -> Vec<&'static str> {
+    let opening = format!("\n```{language}\n");
+    let after = README.split(opening.as_str()).skip(1);
+    after
+        .map(|text| text.split_once("\n```").unwrap().0)
+        .collect()
+}
+
+/// Runs a README block in a shell, as a user would who has heddle on the path.
+fn shell(repo: &TestRepo, script: &str) -> Ran {
+    let ours = Path::new(HEDDLE).parent().unwrap().to_owned();
+    let path = env::var_os("PATH").unwrap();
+    let path = env::join_paths([ours].into_iter().chain(env::split_paths(&path))).unwrap();
+    run(repo.command("sh").env("PATH", path).args(["-ec", script]))
+}
+
+fn reasons() -> String {
+    let mut text = String::from(
+        "# Reasons\n\n\
+         Every failed call carries a `google.rpc.ErrorInfo` with the domain `heddle` and one of these\n\
+         reasons. They are stable: match on them, and not on messages. `google.rpc.BadRequest` names the\n\
+         fields to blame, where there are any. A reason may be added; treat one that you do not know by\n\
+         its code.\n\n\
+         This file is written from `src/failure.rs`; `UPDATE_DOCS=1 cargo test --test it docs::` does it\n\
+         again.\n\n\
+         | reason | code | meaning |\n|---|---|---|\n",
+    );
+    for reason in Reason::ALL {
+        let code = screaming(&format!("{:?}", grpc_local_impl::code(*reason)));
+        text += &format!("| `{reason}` | `{code}` | {} |\n", reason.meaning());
+    }
+    text
+}
+
+/// `InvalidArgument` as gRPC writes it: `INVALID_ARGUMENT`.
+fn screaming(name: &str) -> String {
+    let mut text = String::new();
+    for (at, letter) in name.char_indices() {
+        if letter.is_uppercase() && at > 0 {
+            text.push('_');
+        }
+        text.extend(letter.to_uppercase());
+    }
+    text
+}
+
+#[test]
+fn the_table_of_reasons_is_that_of_the_code() {
+    let path = project("proto/REASONS.md");
+    let wanted = reasons();
+    if env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, &wanted).unwrap();
+    }
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    let stale = wanted
+        .lines()
+        .find(|line| !found.lines().any(|l| l == *line));
+    assert!(
+        found == wanted,
+        "proto/REASONS.md is not what src/failure.rs says (first line missing: {stale:?}); \
+         write it again with `UPDATE_DOCS=1 cargo test --test it docs::`"
+    );
+}
+
+#[test]
+fn the_first_readme_command_shows_that_nothing_is_lost_and_can_be_repeated() {
+    let (build, demo) = blocks("sh")[0].split_once(" && ").unwrap();
+    assert_eq!(build, "cargo build");
+    let folder = "$PWD/target/debug:";
+    assert!(demo.contains(folder), "{demo}");
+    let repo = TestRepo::new();
+    let before = repo.git(&["status", "--porcelain=v2", "--branch"]);
+    for times in 1..=2 {
+        let said = shell(&repo, &demo.replace(folder, "")).ok();
+        assert_eq!(said.matches("hook_register").count(), times, "{said}");
+        assert!(said.contains("serving"), "{said}");
+    }
+    assert_eq!(repo.git(&["status", "--porcelain=v2", "--branch"]), before);
+}
+
+#[test]
+fn the_second_readme_command_is_the_one_that_ci_ends_with() {
+    let test = blocks("sh")[1];
+    assert_eq!(test, "cargo test");
+    let ci = fs::read_to_string(project(".ci/run")).unwrap();
+    assert_eq!(ci.lines().last(), Some(test));
+}
+
+#[test]
+fn the_commands_of_the_readme_work_as_they_stand() {
+    let repo = TestRepo::new();
+    shell(&repo, blocks("sh")[2]).ok();
+}
+
+#[test]
+fn the_settings_of_the_readme_are_understood() {
+    let repo = TestRepo::new();
+    repo.heddle(["init"]).ok();
+    fs::write(repo.store_dir().join("config.toml"), blocks("toml")[0]).unwrap();
+    repo.heddle(["agent", "address", "--start"]).ok();
+    let status = repo.heddle(["agent", "status", "--output", "json"]).json();
+    assert!(status["idle_deadline_secs"].is_number(), "{status}");
+}
+
+#[test]
+fn the_exit_statuses_of_the_readme_are_those_of_the_help() {
+    let help = run(TestRepo::new().command(HEDDLE).arg("--help")).ok();
+    for status in 0..=5 {
+        let row = format!("\n| {status} | ");
+        assert!(README.contains(&row), "no row {row:?}");
+        assert!(help.contains(&format!("\n  {status}  ")), "{help}");
+    }
+    assert!(!help.contains("\n  6  "), "{help}");
+}
+
+#[test]
+fn the_limits_of_the_readme_are_those_of_the_code() {
+    const MIB: usize = 1024 * 1024;
+    let seconds = local_daemon::PREFACE_DEADLINE.as_secs();
+    let days = store::DEDUP_RETENTION.as_secs() / 86_400;
+    let rows = [
+        (
+            "one request",
+            format!("{} MiB", grpc_local_impl::REQUEST_LIMIT / MIB),
+        ),
+        (
+            "operations in one answer",
+            format!("{} (", thousands(operation::QUERY_LIMIT as usize)),
+        ),
+        (
+            "open connections",
+            local_daemon::CONNECTION_LIMIT.to_string(),
+        ),
+        (
+            "open event streams",
+            grpc_local_impl::STREAM_LIMIT.to_string(),
+        ),
+        ("writes waiting for the disk", thousands(store::QUEUE_LIMIT)),
+        ("silence on a new connection", format!("{seconds} s")),
+        ("hooks in a repository", hook::HOOK_LIMIT.to_string()),
+        ("name of a hook", format!("{} bytes", hook::NAME_LIMIT)),
+        (
+            "command of a hook",
+            format!("{} KiB", hook::COMMAND_LIMIT / 1024),
+        ),
+        (
+            "time given to a hook",
+            format!("{} min", hook::TIMEOUT_LIMIT_MS / 60_000),
+        ),
+        (
+            "answer to a `client_operation_id`",
+            format!("kept for {days} days"),
+        ),
+        (
+            "`agent.log`",
+            format!("{} MiB", local_daemon::LOG_LIMIT as usize / MIB),
+        ),
+    ];
+    for (what, limit) in rows {
+        let row = format!("\n| {what} | {limit}");
+        assert!(README.contains(&row), "the README has no row {row:?}");
+    }
+    assert!(grpc_local_impl::RESPONSE_LIMIT as f64 <= 3.5 * MIB as f64);
+}
+
+/// A number as people write it: `10,000`.
+fn thousands(number: usize) -> String {
+    format!("{},{:03}", number / 1_000, number % 1_000)
+}
+
+#[test]
+fn the_readme_names_only_reasons_and_files_that_there_are() {
+    let known: Vec<&str> = Reason::ALL.iter().map(|reason| reason.name()).collect();
+    let codes = ["UNAVAILABLE", "UNIMPLEMENTED", "HEAD", "SIGHUP", "SIGTERM"];
+    let quoted = README.split('`').skip(1).step_by(2);
+    let shouted = quoted
+        .filter(|word| word.len() > 3 && word.chars().all(|c| c.is_ascii_uppercase() || c == '_'));
+    for word in shouted {
+        assert!(
+            known.contains(&word) || codes.contains(&word),
+            "no reason {word}"
+        );
+    }
+    for (at, _) in README.match_indices("](") {
+        let target = README[at + 2..].split(')').next().unwrap();
+        let there = target.starts_with('#') || project(target).exists();
+        assert!(there, "the README links to {target}, which is not there");
+    }
+}

@@ -1,0 +1,169 @@
+// Preloaded into the daemon (LD_PRELOAD): counts the calls that change files below one folder and,
+// at the one that the test named, kills the process, fails, waits, or holds. The test and the
+// daemon share `struct control` through the file that HEDDLE_FAULT names. Linux and glibc only.
+
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+// Mirrored in fault/mod.rs.
+enum { OFF, KILL_BEFORE, KILL_AFTER, FAIL, DELAY, HOLD };
+enum { WRITE = 1, SYNC = 2, NAME = 4, CREATE = 8, TRUNCATE = 16, MODE = 32 };
+
+struct control {
+    uint32_t act;     // what to do
+    uint32_t at;      // at which counted call, from 1; DELAY and HOLD do it at each from there
+    uint32_t error;   // errno of FAIL
+    uint32_t kinds;   // which calls count
+    uint32_t lasting; // FAIL every call from there on
+    uint32_t millis;  // of DELAY
+    uint32_t count;   // calls counted since it was armed
+    uint32_t hits;    // how often it acted
+    uint32_t kind;    // of the first call that it acted on
+    char path[220];   // and its file
+};
+
+static struct control *control;
+static char under[4096];
+static size_t under_len;
+
+__attribute__((constructor)) static void prepare(void) {
+    const char *file = getenv("HEDDLE_FAULT"), *folder = getenv("HEDDLE_FAULT_UNDER");
+    if (!file || !folder) return;
+    int fd = open(file, O_RDWR | O_CLOEXEC);
+    if (fd < 0) abort();
+    snprintf(under, sizeof under, "%s", folder);
+    under_len = strlen(under);
+    void *mapped = mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (mapped == MAP_FAILED) abort();
+    close(fd);
+    control = mapped;
+}
+
+static int armed(uint32_t kind) {
+    return control && __atomic_load_n(&control->act, __ATOMIC_ACQUIRE) != OFF &&
+           (control->kinds & kind);
+}
+
+static void rest(uint32_t millis) {
+    struct timespec time = {millis / 1000, (millis % 1000) * 1000000L};
+    nanosleep(&time, NULL);
+}
+
+// Counts one call on `path`; answers what to do: 0, KILL_AFTER or FAIL.
+static int step(uint32_t kind, const char *path) {
+    if (strncmp(path, under, under_len) != 0) return 0;
+    uint32_t number = __atomic_add_fetch(&control->count, 1, __ATOMIC_SEQ_CST);
+    uint32_t act = control->act;
+    int each = act == DELAY || act == HOLD || control->lasting;
+    if (each ? number < control->at : number != control->at) return 0;
+    if (__atomic_fetch_add(&control->hits, 1, __ATOMIC_SEQ_CST) == 0) {
+        control->kind = kind;
+        snprintf(control->path, sizeof control->path, "%s", path + under_len);
+    }
+    switch (act) {
+    case KILL_BEFORE:
+        kill(getpid(), SIGKILL);
+        for (;;) pause();
+    case DELAY:
+        rest(control->millis);
+        return 0;
+    case HOLD:
+        while (__atomic_load_n(&control->act, __ATOMIC_ACQUIRE) == HOLD) rest(1);
+        return 0;
+    case FAIL:
+        errno = control->error;
+        return FAIL;
+    default:
+        return act;
+    }
+}
+
+static int step_path(uint32_t kind, const char *path) {
+    return armed(kind) && path ? step(kind, path) : 0;
+}
+
+static int step_fd(uint32_t kind, int fd) {
+    if (!armed(kind)) return 0;
+    char link[64], path[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    if (length < 0) return 0;
+    path[length] = 0;
+    return step(kind, path);
+}
+
+#define REAL(name) ((__typeof__(&name))real(#name))
+static void *real(const char *name) { return dlsym(RTLD_NEXT, name); }
+
+#define DO(stepped, type, call)                                                                    \
+    do {                                                                                           \
+        int what_ = (stepped);                                                                     \
+        if (what_ == FAIL) return (type)-1;                                                        \
+        type result_ = (call);                                                                     \
+        if (what_ == KILL_AFTER) {                                                                 \
+            kill(getpid(), SIGKILL);                                                               \
+            for (;;) pause();                                                                      \
+        }                                                                                          \
+        return result_;                                                                            \
+    } while (0)
+
+ssize_t write(int fd, const void *bytes, size_t n) {
+    DO(step_fd(WRITE, fd), ssize_t, REAL(write)(fd, bytes, n));
+}
+ssize_t pwrite(int fd, const void *bytes, size_t n, off_t at) {
+    DO(step_fd(WRITE, fd), ssize_t, REAL(pwrite)(fd, bytes, n, at));
+}
+ssize_t pwrite64(int fd, const void *bytes, size_t n, off64_t at) {
+    DO(step_fd(WRITE, fd), ssize_t, REAL(pwrite64)(fd, bytes, n, at));
+}
+ssize_t writev(int fd, const struct iovec *parts, int n) {
+    DO(step_fd(WRITE, fd), ssize_t, REAL(writev)(fd, parts, n));
+}
+int fsync(int fd) { DO(step_fd(SYNC, fd), int, REAL(fsync)(fd)); }
+int fdatasync(int fd) { DO(step_fd(SYNC, fd), int, REAL(fdatasync)(fd)); }
+int ftruncate(int fd, off_t size) { DO(step_fd(TRUNCATE, fd), int, REAL(ftruncate)(fd, size)); }
+int ftruncate64(int fd, off64_t size) {
+    DO(step_fd(TRUNCATE, fd), int, REAL(ftruncate64)(fd, size));
+}
+int rename(const char *from, const char *to) {
+    DO(step_path(NAME, to), int, REAL(rename)(from, to));
+}
+int renameat(int a, const char *from, int b, const char *to) {
+    DO(step_path(NAME, to), int, REAL(renameat)(a, from, b, to));
+}
+int unlink(const char *path) { DO(step_path(NAME, path), int, REAL(unlink)(path)); }
+int mkdir(const char *path, mode_t mode) {
+    DO(step_path(CREATE, path), int, REAL(mkdir)(path, mode));
+}
+int symlink(const char *target, const char *path) {
+    DO(step_path(CREATE, path), int, REAL(symlink)(target, path));
+}
+int chmod(const char *path, mode_t mode) { DO(step_path(MODE, path), int, REAL(chmod)(path, mode)); }
+int fchmod(int fd, mode_t mode) { DO(step_fd(MODE, fd), int, REAL(fchmod)(fd, mode)); }
+
+#define OPEN(name)                                                                                 \
+    int name(const char *path, int flags, ...) {                                                   \
+        mode_t mode = 0;                                                                           \
+        if (flags & O_CREAT) {                                                                     \
+            va_list list;                                                                          \
+            va_start(list, flags);                                                                 \
+            mode = va_arg(list, mode_t);                                                           \
+            va_end(list);                                                                          \
+        }                                                                                          \
+        DO((flags & O_CREAT) ? step_path(CREATE, path) : 0, int, REAL(name)(path, flags, mode));   \
+    }
+OPEN(open)
+OPEN(open64)
