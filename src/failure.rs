@@ -43,6 +43,7 @@ reasons! {
     NotImplemented = "NOT_IMPLEMENTED": "The method is in the contract, but not in this version of the daemon.",
     ProtocolViolation = "PROTOCOL_VIOLATION": "The call breaks the gRPC protocol, or asks for an encoding that is not offered.",
     Draining = "DRAINING": "The daemon is stopping; the call was not carried out, or the stream ends here. Try again.",
+    ServedElsewhere = "SERVED_ELSEWHERE": "This daemon was started although another one serves the repository; it says so and goes. Try again.",
     StoreLost = "STORE_LOST": "The heddle folder was removed or replaced under the daemon, which is leaving. Try again.",
     StoreFull = "STORE_FULL": "The disk is full, or a quota is reached. Nothing was changed.",
     StoreReadOnly = "STORE_READ_ONLY": "The disk or the database cannot be written. Nothing was changed.",

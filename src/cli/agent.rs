@@ -12,9 +12,11 @@ use super::{
     Common, Error, Result, exit,
     output::{BAD, BOLD, DIM, GOOD, Output, bytes, plural, span, time},
     serve::ServeArgs,
+    service::{self, InstallArgs},
 };
 use crate::{
-    client::{self, ANSWER_DEADLINE, Found, Stopped},
+    client::{self, ANSWER_DEADLINE, Found, Stopped, service::Installed},
+    git::Repository,
     grpc_local_impl::proto::local::{GetStatusResponse, listener::Origin},
 };
 
@@ -26,6 +28,12 @@ pub(super) enum AgentCommand {
     Status,
     /// Stop the daemon and wait until its process is gone
     Stop(StopArgs),
+    /// Stop the daemon and start it again
+    Restart,
+    /// Have the service manager start the daemon on demand
+    Install(InstallArgs),
+    /// Undo what `install` did
+    Uninstall,
     /// Print the address that any gRPC client can open
     Address(AddressArgs),
 }
@@ -49,6 +57,9 @@ pub(super) async fn run(common: &Common, command: AgentCommand) -> Result {
         AgentCommand::Serve(args) => super::serve::run(common, args),
         AgentCommand::Status => status(common).await,
         AgentCommand::Stop(args) => stop(common, args).await,
+        AgentCommand::Restart => service::restart(common).await,
+        AgentCommand::Install(args) => service::install(common, args).await,
+        AgentCommand::Uninstall => service::uninstall(common).await,
         AgentCommand::Address(args) => address(common, args).await,
     }
 }
@@ -66,7 +77,7 @@ async fn status(common: &Common) -> Result {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        Found::NotRunning => (exit::NOT_RUNNING, "not running", String::new()),
+        Found::NotRunning => (exit::NOT_RUNNING, "not running", held_by(&repository)),
         Found::Between => (
             exit::WEDGED,
             "starting or stopping",
@@ -82,9 +93,11 @@ async fn status(common: &Common) -> Result {
         }))?;
     } else if code == exit::NOT_RUNNING {
         out.line(format_args!("{BOLD}not running{BOLD:#}  {root}"))?;
-        out.line(format_args!(
-            "{DIM}The first command that needs it starts it.{DIM:#}"
-        ))?;
+        let who = match detail.as_str() {
+            "" => "The first command that needs it starts it.".to_owned(),
+            held => format!("The first call starts it: {held}."),
+        };
+        out.line(format_args!("{DIM}{who}{DIM:#}"))?;
     } else {
         out.line(format_args!("{BAD}wedged{BAD:#}  {root}"))?;
         out.line(format_args!(
@@ -93,6 +106,19 @@ async fn status(common: &Common) -> Result {
         out.line("Replace it with `heddle agent stop --force`.")?;
     }
     Ok(ExitCode::from(code))
+}
+
+/// Which service manager listens for the daemon, if one does.
+fn held_by(repository: &Repository) -> String {
+    let Some(installed) = Installed::of(repository) else {
+        return String::new();
+    };
+    let (name, instance) = (installed.manager.name(), &installed.instance);
+    if installed.manager.manager().is_listening(instance) {
+        format!("{name} holds its socket, as heddle-agent@{instance}")
+    } else {
+        format!("{name} has it installed as heddle-agent@{instance} and does not listen now")
+    }
 }
 
 fn print(out: &Output, status: &GetStatusResponse) -> Result<()> {

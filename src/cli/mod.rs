@@ -6,6 +6,7 @@ mod init;
 mod log;
 mod output;
 mod serve;
+mod service;
 
 use std::{
     io::{self, ErrorKind},
@@ -19,7 +20,7 @@ use crate::{
     client::{self, Daemon},
     failure::{Failure, Reason},
     git::{self, Repository},
-    local_daemon::ServeError,
+    local_daemon::{ServeError, activation::ActivationError},
 };
 use output::{Format, Output};
 
@@ -95,6 +96,10 @@ enum Error {
     Status(#[from] tonic::Status),
     #[error(transparent)]
     Serve(#[from] ServeError),
+    #[error(transparent)]
+    Activation(#[from] ActivationError),
+    #[error(transparent)]
+    Service(#[from] client::service::Error),
     #[error(transparent)]
     Failure(#[from] Failure),
     #[error("{0}")]

@@ -20,7 +20,8 @@ use crate::{
     client::READY,
     git::Repository,
     local_daemon::{
-        BoundedLog, LocalDaemonConfig, Overrides, parse_duration, parse_timeout, serve,
+        BoundedLog, LocalDaemonConfig, Overrides, activation::ListenerSource, parse_duration,
+        parse_timeout, serve,
     },
 };
 
@@ -81,8 +82,11 @@ pub(super) fn run(common: &Common, args: ServeArgs) -> Result {
 }
 
 fn prepare_and_serve(common: &Common, args: ServeArgs) -> Result {
+    // First of all, while there is one thread: it takes variables out of the environment.
+    let listener = ListenerSource::from_environment()?;
     let repository = common.repository()?;
     let mut config = LocalDaemonConfig::from_repo(&repository);
+    config.listener = listener;
     if let Some(socket) = &args.socket {
         config.socket_path = std::path::absolute(socket).map_err(Error::io("resolve --socket"))?;
     }
@@ -95,7 +99,7 @@ fn prepare_and_serve(common: &Common, args: ServeArgs) -> Result {
         detach(&repository)?;
         config.ready = Some(Box::new(|| say_to_starter(READY)));
     } else {
-        log_to_stderr();
+        log(&repository);
     }
     let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4));
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -176,6 +180,42 @@ fn detach(repository: &Repository) -> Result<()> {
         .init();
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     Ok(())
+}
+
+/// Native fields to the journal where standard error leads there, else lines to standard error.
+fn log(repository: &Repository) {
+    #[cfg(target_os = "linux")]
+    if let Some(journal) = journal(repository) {
+        use tracing_subscriber::layer::SubscriberExt;
+        use tracing_subscriber::util::SubscriberInitExt;
+
+        return tracing_subscriber::registry()
+            .with(journal)
+            .with(level())
+            .init();
+    }
+    let _ = repository;
+    log_to_stderr();
+}
+
+/// The journal, if standard error is connected to it (`$JOURNAL_STREAM` in systemd.exec(5)).
+#[cfg(target_os = "linux")]
+fn journal(repository: &Repository) -> Option<tracing_journald::Layer> {
+    use std::os::fd::AsFd;
+
+    let stream = std::env::var("JOURNAL_STREAM").ok()?;
+    let stderr = nix::sys::stat::fstat(io::stderr().as_fd()).ok()?;
+    if stream != format!("{}:{}", stderr.st_dev, stderr.st_ino) {
+        return None;
+    }
+    let layer = tracing_journald::layer().ok()?;
+    let repository = repository.root().to_string_lossy().into_owned();
+    Some(
+        layer
+            .with_field_prefix(None)
+            .with_syslog_identifier("heddle-agent".to_owned())
+            .with_custom_fields([("HEDDLE_REPOSITORY", repository)]),
+    )
 }
 
 fn log_to_stderr() {

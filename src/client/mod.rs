@@ -2,6 +2,7 @@
 //! It believes only an answer on the socket (G2), from its own user (G5).
 
 mod address;
+pub mod service;
 mod start;
 mod stop;
 
@@ -14,12 +15,14 @@ pub use address::address;
 pub use start::{ALREADY_SERVED, READY};
 pub use stop::{Stopped, stop};
 
+use service::Installed;
+
 use crate::{
     git::Repository,
     grpc_local_impl::proto::local::{
         GetStatusResponse, ShutdownRequest, daemon_service_client::DaemonServiceClient,
     },
-    local_daemon::{Holder, ask, lock_is_held, wait_until_free},
+    local_daemon::{Holder, ask, ask_at, lock_is_held, wait_until_free},
 };
 
 /// How long a daemon is given to answer.
@@ -57,6 +60,9 @@ pub enum Error {
     /// A call was answered with an error.
     #[error("{}", .0.message())]
     Status(#[from] tonic::Status),
+    /// The service manager refused.
+    #[error(transparent)]
+    Service(#[from] service::Error),
     /// A process that must not be signalled.
     #[error("{0}")]
     NotOurs(String),
@@ -95,6 +101,10 @@ pub enum Found {
 pub async fn find(repository: &Repository, patience: Duration) -> Found {
     let give_up = Instant::now() + patience;
     loop {
+        // A service manager's socket is always there; to connect would be to start the daemon.
+        if Installed::of(repository).is_some() && !lock_is_held(repository) {
+            return Found::NotRunning;
+        }
         let why = match ask(repository, ANSWER_DEADLINE.min(patience)).await {
             Holder::Serving { channel, status } if !status.draining => {
                 return Found::Serving(Daemon { channel, status });
@@ -145,8 +155,37 @@ pub async fn connect(repository: &Repository, warn: impl Fn(&str)) -> Result<Dae
                     why: format!("it was not ready within {} s", READY_DEADLINE.as_secs()),
                 });
             }
-            Found::NotRunning => start::start(repository, left).await?,
+            Found::NotRunning => match Installed::of(repository) {
+                Some(installed) => {
+                    if let Some(daemon) = activate(repository, &installed, left).await? {
+                        return Ok(daemon);
+                    }
+                }
+                None => start::start(repository, left).await?,
+            },
         }
+    }
+}
+
+/// Lets the service manager start the daemon: connecting is all it takes, once it listens. `None`
+/// when nothing came of it and another look may help.
+async fn activate(
+    repository: &Repository,
+    installed: &Installed,
+    deadline: Duration,
+) -> Result<Option<Daemon>, Error> {
+    let manager = installed.manager.manager();
+    let socket = manager.socket(&installed.instance)?;
+    if !manager.is_listening(&installed.instance) {
+        manager.listen(&installed.instance)?;
+    }
+    match ask_at(socket, deadline).await {
+        Holder::Serving { channel, status } => Ok(Some(Daemon { channel, status })),
+        Holder::Absent => Ok(None),
+        Holder::Silent(why) => Err(Error::NotStarted {
+            repository: repository.root().display().to_string(),
+            why,
+        }),
     }
 }
 

@@ -9,6 +9,7 @@ use nix::{
 };
 use tokio::time::{Instant, sleep};
 
+use super::service::Installed;
 use super::{ANSWER_DEADLINE, Error, Found, NOBODY_LISTENS, READY_DEADLINE, find, wedged};
 use crate::{
     git::Repository,
@@ -42,6 +43,9 @@ pub enum Stopped {
 /// When it does not answer or end and `force` is not set, and when the process that holds the lock
 /// is not a daemon of ours.
 pub async fn stop(repository: &Repository, force: bool) -> Result<Stopped, Error> {
+    if let Some(installed) = Installed::of(repository) {
+        return stop_service(repository, &installed).await;
+    }
     let mut found = find(repository, ANSWER_DEADLINE).await;
     if let (Found::Between, false) = (&found, force) {
         // Most likely it is stopping already, and finishing what is in flight.
@@ -70,6 +74,18 @@ pub async fn stop(repository: &Repository, force: bool) -> Result<Stopped, Error
         Found::Wedged(_) | Found::Between if force => force_out(repository).await,
         Found::Wedged(why) => Err(wedged(repository, why)),
         Found::Between => Err(wedged(repository, NOBODY_LISTENS.to_owned())),
+    }
+}
+
+/// Ends daemon and socket through the service manager, which would start it again otherwise.
+async fn stop_service(repository: &Repository, installed: &Installed) -> Result<Stopped, Error> {
+    let pid = lock_holder(&repository.store_dir().join("lock"));
+    installed.manager.manager().stop(&installed.instance)?;
+    match pid {
+        // A daemon that ran by itself beside the service is not the manager's to end.
+        Some(pid) if !gone(repository, pid, TERM_PATIENCE).await => force_out(repository).await,
+        Some(pid) => Ok(Stopped::Drained(pid)),
+        None => Ok(Stopped::NotRunning),
     }
 }
 

@@ -106,6 +106,24 @@ impl DaemonService for Arc<Services> {
 }
 
 impl Services {
+    /// What the daemon does, in a line for `systemctl status`.
+    pub fn summary(&self) -> String {
+        let activity = &self.status.activity;
+        let served: u64 = self.status.counts().iter().map(|method| method.calls).sum();
+        let going_on = match activity.quiet_since() {
+            None => format!(
+                "{} calls in flight, {} streams",
+                activity.count(Kind::Call),
+                activity.count(Kind::Stream)
+            ),
+            Some(since) => format!("idle for {} s", since.elapsed().as_secs()),
+        };
+        format!(
+            "{}: {served} calls served, {going_on}",
+            self.repository.root().display()
+        )
+    }
+
     /// When the daemon leaves unless it is called before; `None` when it stays, or others are busy.
     fn idle_deadline(&self) -> Option<SystemTime> {
         let timeout = (*self.daemon.idle_timeout.borrow())?;

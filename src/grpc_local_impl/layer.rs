@@ -19,7 +19,7 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
-use tonic::{Status as GrpcStatus, body::Body, service::Routes};
+use tonic::{Code, Status as GrpcStatus, body::Body, service::Routes};
 use tower::Service;
 
 use super::{STREAM_LIMIT, status};
@@ -173,7 +173,8 @@ impl hyper::service::Service<Request<Incoming>> for CallLayer {
             in_flight: self.connection.begin(),
             began: Instant::now(),
             method,
-            failed: true,
+            code: Code::Cancelled,
+            peer_pid: self.connection.pid,
             large: None,
         };
         let draining = watch
@@ -216,7 +217,7 @@ fn finish(
         Some(ours) => ours.into_http(),
         None => response,
     };
-    watch.failed = refused.is_some_and(|status| status.code() != tonic::Code::Ok);
+    watch.code = refused.map_or(Code::Cancelled, |status| status.code());
     if let Some(large) = response.extensions().get::<LargeReply>() {
         watch.large = Some(large.watch_over(&watch.in_flight.calls.stalled));
     }
@@ -265,13 +266,40 @@ struct Watch {
     in_flight: Arc<InFlight>,
     method: Arc<Method>,
     began: Instant,
-    failed: bool,
+    code: Code,
+    peer_pid: Option<i32>,
     large: Option<DropGuard>,
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.method.record(self.began.elapsed(), self.failed);
+        let took = self.began.elapsed();
+        self.method.record(took, self.code != Code::Ok);
+        self.log(took);
+    }
+}
+
+impl Watch {
+    /// One line a call: what went wrong on our side is seen first, a caller's mistake is told, and
+    /// what went well is for who asks for it.
+    fn log(&self, took: Duration) {
+        macro_rules! ended {
+            ($level:ident) => {
+                tracing::$level!(
+                    heddle_method = self.method.path,
+                    heddle_code = status::code_name(self.code),
+                    heddle_peer_pid = self.peer_pid,
+                    took_micros = took.as_micros() as u64,
+                    "call ended"
+                )
+            };
+        }
+        match self.code {
+            Code::Ok | Code::Cancelled => ended!(debug),
+            Code::Internal | Code::DataLoss | Code::Unknown => ended!(error),
+            Code::Unavailable | Code::ResourceExhausted => ended!(warn),
+            _ => ended!(info),
+        }
     }
 }
 
@@ -317,11 +345,9 @@ impl WatchedBody {
     }
 
     fn look_at(&mut self, trailers: &HeaderMap) {
-        let ended_well = trailers
-            .get(GrpcStatus::GRPC_STATUS)
-            .is_none_or(|code| code.as_bytes() == b"0");
         if let Some(watch) = &mut self.watch {
-            watch.failed |= !ended_well;
+            let code = trailers.get(GrpcStatus::GRPC_STATUS);
+            watch.code = code.map_or(Code::Ok, |code| Code::from_bytes(code.as_bytes()));
         }
     }
 }
@@ -341,9 +367,10 @@ impl http_body::Body for WatchedBody {
         if let Some(draining) = &mut this.draining
             && draining.as_mut().poll(cx).is_ready()
         {
-            this.watch = None;
             let mut trailers = HeaderMap::new();
             status::draining().add_header(&mut trailers).ok();
+            this.look_at(&trailers);
+            this.watch = None;
             return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
         }
         let polled = Pin::new(&mut this.inner).poll_frame(cx);

@@ -31,7 +31,7 @@ pub const fn code(reason: Reason) -> Code {
         Reason::MethodUnknown | Reason::NotImplemented | Reason::ProtocolViolation => {
             Code::Unimplemented
         }
-        Reason::Draining | Reason::StoreLost => Code::Unavailable,
+        Reason::Draining | Reason::ServedElsewhere | Reason::StoreLost => Code::Unavailable,
         Reason::StoreCorrupt => Code::DataLoss,
         Reason::StoreIo | Reason::Internal => Code::Internal,
     }
@@ -63,6 +63,29 @@ impl From<Failure> for Status {
 impl From<crate::store::Error> for Status {
     fn from(error: crate::store::Error) -> Self {
         to_status(error.into())
+    }
+}
+
+/// A code's name, as gRPC's documentation has it (doc/statuscodes.md).
+pub(super) const fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }
 

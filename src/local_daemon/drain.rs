@@ -1,15 +1,19 @@
 //! The end of a daemon: what is in flight is finished, streams are told, and everything that it
 //! made is let go of (G6, G7).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
 use super::{
     accept::{Accepted, queued},
     activation::Listener,
+    notify::{State, extending, tell},
     running::Running,
 };
+
+/// What closing the store is given beyond the drain deadline.
+const CLOSING: Duration = Duration::from_secs(10);
 
 impl Running {
     /// Serves who is already here, and `waiting`, within the drain deadline; then closes the store
@@ -26,6 +30,8 @@ impl Running {
             lock,
             ..
         } = self;
+        tell(State::Stopping);
+        tell(State::Extend(drain_timeout + CLOSING));
         let began = Instant::now();
         listener.unlink();
         drop(acceptor);
@@ -54,10 +60,8 @@ impl Running {
         }
         services.road.settled().await;
         let store = services.store.clone();
-        if tokio::task::spawn_blocking(move || store.close())
-            .await
-            .is_err()
-        {
+        let closed = tokio::task::spawn_blocking(move || store.close());
+        if extending(closed).await.is_err() {
             tracing::error!("closing the store failed");
         }
         drop(pidfile);

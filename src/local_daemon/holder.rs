@@ -43,7 +43,8 @@ pub async fn ask(repository: &Repository, deadline: Duration) -> Holder {
     ask_at(default_socket_path(repository), deadline).await
 }
 
-async fn ask_at(usual: PathBuf, deadline: Duration) -> Holder {
+/// Asks the daemon whose socket, or a link to it, lies at `usual`.
+pub async fn ask_at(usual: PathBuf, deadline: Duration) -> Holder {
     let path = reachable(&usual);
     let attempt = async {
         let stream = match UnixStream::connect(&path).await {

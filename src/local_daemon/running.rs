@@ -1,7 +1,7 @@
 //! A running daemon: everything that it owns, and the one loop that everything that can happen to
 //! it goes through.
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, path::Path, pin::pin, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -9,11 +9,12 @@ use tokio_util::sync::CancellationToken;
 use super::{
     LocalDaemonConfig, RepositoryLock, ServeError,
     accept::{Accepted, Acceptor, queued},
-    activation::{Listener, ListenerSource, OwnSocket},
+    activation::{Listener, OwnSocket, link_to},
     config::FileSettings,
     connection::Connections,
     default_socket_path,
     idle::idle,
+    notify::{State, tell, watchdog},
     pidfile::PidFile,
     serve::io_error,
     watch::FolderWatch,
@@ -52,15 +53,18 @@ impl Running {
     /// Binds or takes over the listener and puts the services behind it.
     pub(super) async fn start(
         repository: Repository,
-        mut config: LocalDaemonConfig,
+        config: LocalDaemonConfig,
+        lent: Option<Listener>,
         settings: FileSettings,
         store: Store,
         lock: RepositoryLock,
     ) -> Result<Self, ServeError> {
-        let source = std::mem::replace(&mut config.listener, ListenerSource::OwnBind);
-        let (listener, origin) = match source {
-            ListenerSource::OwnBind => (bind(&repository, &config)?, Origin::OwnBind),
-            ListenerSource::Inherited(socket) => (Listener::Inherited(socket), Origin::Inherited),
+        let (listener, origin) = match lent {
+            None => (bind(&repository, &config)?, Origin::OwnBind),
+            Some(lent) => {
+                link_lent(&repository, &lent);
+                (lent, Origin::Inherited)
+            }
         };
         let acceptor = Acceptor::new(&listener).map_err(io_error("listen"))?;
         let (idle_timeout, idle_timeout_seen) = watch::channel(config.idle_timeout(&settings));
@@ -118,12 +122,15 @@ impl Running {
         if let Some(ready) = self.config.ready.take() {
             ready();
         }
+        tell(State::Ready(&self.services.summary()));
+        let watchdog = tokio::spawn(watchdog(Arc::clone(&self.services)));
         let (stop, waiting) = self.serve_until(shutdown).await;
         match &stop {
             Stop::Asked => tracing::info!("asked to stop"),
             Stop::Idle => tracing::info!("idle, leaving"),
             Stop::Broken(reason) => tracing::error!("leaving: {reason}"),
         }
+        watchdog.abort();
         self.drain(waiting).await;
         match stop {
             Stop::Asked | Stop::Idle => Ok(()),
@@ -186,6 +193,7 @@ impl Running {
 
     /// Reads `config.toml` again; what cannot be understood changes nothing.
     fn reload(&mut self) {
+        tell(State::Reloading);
         match FileSettings::load(&self.repository.store_dir()) {
             Ok(settings) => {
                 self.drain_timeout = self.config.drain_timeout(&settings);
@@ -197,6 +205,7 @@ impl Running {
                 tracing::error!("the old settings stay: {error}");
             }
         }
+        tell(State::Ready(&self.services.summary()));
     }
 
     /// Makes again what others removed, so that alive means reachable (G2).
@@ -210,7 +219,7 @@ impl Running {
                 false
             }
             Listener::Own(own) => !own.is_reachable(),
-            Listener::Inherited(_) => !self.repository.heddle_dir().exists(),
+            Listener::Inherited(_) => !default_socket_path(&self.repository).exists(),
         };
         if lost {
             if !self.repository.root().exists() {
@@ -240,8 +249,23 @@ impl Running {
             let listener = bind(&self.repository, &self.config)?;
             self.acceptor = Acceptor::new(&listener).map_err(io_error("listen again"))?;
             self.listener = listener;
+        } else {
+            link_lent(&self.repository, &self.listener);
         }
         Ok(())
+    }
+}
+
+/// Leads clients to a socket that is lent. systemd makes this link too (`Symlinks=`), but not again
+/// when it was removed, nor where another daemon's socket lay when it started to listen.
+fn link_lent(repository: &Repository, lent: &Listener) {
+    let usual = default_socket_path(repository);
+    let target = lent.path();
+    if usual.exists() || target.is_empty() {
+        return;
+    }
+    if let Err(error) = link_to(Path::new(&target), &usual) {
+        tracing::warn!("clients are not led to {target}: {error}");
     }
 }
 

@@ -1,23 +1,21 @@
-//! `serve`: who may serve, and why not. The lock decides (G1).
+//! `serve`: from the lock to the drain, and what is said when it comes to nothing.
 
-use std::{future::Future, io, time::Duration};
-
-use tokio::time::Instant;
+use std::{future::Future, io};
 
 use super::{
-    Holder, LocalDaemonConfig, RepositoryLock, ask, config::FileSettings, process::lock_holder,
+    LocalDaemonConfig, RepositoryLock,
+    activation::{Listener, ListenerSource},
+    config::FileSettings,
+    contend::take_lock,
+    notify::extending,
+    refuse::refuse_queued,
     running::Running,
 };
 use crate::{
-    failure::Failure,
+    failure::{Failure, Reason},
     git::{self, Repository},
     store::{self, Store},
 };
-
-/// How long a holder of the lock that is draining or silent is waited for.
-const HOLDER_PATIENCE: Duration = Duration::from_secs(10);
-/// How long a holder is given to answer each time it is asked.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Why the daemon did not serve, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +62,20 @@ pub enum ServeError {
     Left(&'static str),
 }
 
+impl ServeError {
+    /// What callers are told who waited for this daemon.
+    fn failure(&self) -> Failure {
+        let reason = match self {
+            Self::AlreadyServed { .. } | Self::Wedged { .. } => Reason::ServedElsewhere,
+            Self::Repository(_) => Reason::RepositoryRefused,
+            Self::Store(error) => error.reason(),
+            Self::Services(failure) => failure.reason,
+            Self::Io { .. } | Self::Left(_) => Reason::Internal,
+        };
+        Failure::new(reason, self.to_string())
+    }
+}
+
 pub(super) fn io_error(action: impl Into<String>) -> impl FnOnce(io::Error) -> ServeError {
     let action = action.into();
     move |source| ServeError::Io { action, source }
@@ -72,48 +84,48 @@ pub(super) fn io_error(action: impl Into<String>) -> impl FnOnce(io::Error) -> S
 /// Runs the daemon of a repository until `shutdown` resolves, it has been idle for its timeout, or
 /// a client asks it to leave; then drains (G7) and lets go of everything that it made (G6).
 ///
+/// With a socket from a service manager it takes over from a daemon that bound for itself; where it
+/// must not serve, it tells those who wait in the socket's queue why.
+///
 /// # Errors
 /// When it cannot serve, or had to stop because it could not write any more.
 pub async fn serve(
     repository: Repository,
-    config: LocalDaemonConfig,
+    mut config: LocalDaemonConfig,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    repository.folders().create()?;
-    let lock = take_lock(&repository).await?;
-    let settings = FileSettings::load(&repository.store_dir()).map_err(io_error("start"))?;
-    let witness = lock.witness();
-    let store = Store::open(&repository.store_dir(), Box::new(witness))?;
-    let running = Running::start(repository, config, settings, store, lock).await?;
-    running.run(shutdown).await
-}
-
-/// Takes the lock, or finds out why not (G1).
-async fn take_lock(repository: &Repository) -> Result<RepositoryLock, ServeError> {
-    let store_dir = repository.store_dir();
-    let give_up = Instant::now() + HOLDER_PATIENCE;
-    loop {
-        if let Some(lock) = RepositoryLock::try_take(&store_dir)
-            .map_err(io_error(format!("lock {}", store_dir.display())))?
-        {
-            return Ok(lock);
+    let source = std::mem::replace(&mut config.listener, ListenerSource::OwnBind);
+    let lent = match source {
+        ListenerSource::OwnBind => None,
+        ListenerSource::Inherited(socket) => Some(Listener::Inherited(socket)),
+    };
+    match prepare(&repository, lent.as_ref()).await {
+        Ok((lock, settings, store)) => {
+            let running = Running::start(repository, config, lent, settings, store, lock).await?;
+            running.run(shutdown).await
         }
-        let name = || repository.root().display().to_string();
-        match ask(repository, ANSWER_DEADLINE).await {
-            Holder::Serving { status, .. } if !status.draining => {
-                return Err(ServeError::AlreadyServed {
-                    repository: name(),
-                    pid: status.pid,
-                    version: status.version,
-                });
+        Err(error) => {
+            if let Some(lent) = lent {
+                refuse_queued(&lent, &error.failure()).await;
             }
-            _ if Instant::now() >= give_up => {
-                return Err(ServeError::Wedged {
-                    repository: name(),
-                    pid: lock_holder(&store_dir.join("lock")),
-                });
-            }
-            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(error)
         }
     }
+}
+
+async fn prepare(
+    repository: &Repository,
+    lent: Option<&Listener>,
+) -> Result<(RepositoryLock, FileSettings, Store), ServeError> {
+    repository.folders().create()?;
+    let lock = extending(take_lock(repository, lent)).await?;
+    let store_dir = repository.store_dir();
+    let settings = FileSettings::load(&store_dir).map_err(io_error("start"))?;
+    let witness = lock.witness();
+    // A recovery may take long, and blocks.
+    let opening = tokio::task::spawn_blocking(move || Store::open(&store_dir, Box::new(witness)));
+    let store = extending(opening)
+        .await
+        .unwrap_or_else(|failed| Err(store::Error::Io(io::Error::other(failed))))?;
+    Ok((lock, settings, store))
 }

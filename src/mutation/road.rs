@@ -121,6 +121,7 @@ impl Road {
         }
         mutation.prepare().await?;
 
+        let (method, peer_pid) = (call.method, call.caller.peer_pid);
         let (answer, answered) = oneshot::channel();
         self.store.submit(Box::new(RoadWrite {
             call,
@@ -131,9 +132,18 @@ impl Road {
             applied: None,
             answer,
         }));
-        answered
+        let committed = answered
             .await
-            .unwrap_or_else(|_| Err(store::Error::Stopped.into()))
+            .unwrap_or_else(|_| Err(store::Error::Stopped.into()))?;
+        if let Some(operation) = committed.operation {
+            tracing::info!(
+                heddle_method = method,
+                heddle_operation_id = %operation,
+                heddle_peer_pid = peer_pid,
+                "committed"
+            );
+        }
+        Ok(committed.response)
     }
 }
 
@@ -170,22 +180,31 @@ struct RoadWrite<M: Mutation> {
     encode: Encode<M::Output>,
     newest: watch::Sender<u64>,
     applied: Option<Applied<M::Output>>,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<Result<Committed, Failure>>,
 }
 
 struct Applied<O> {
     output: O,
-    response: Vec<u8>,
     seq: Option<u64>,
+    committed: Committed,
+}
+
+/// What is told of a commit.
+struct Committed {
+    response: Vec<u8>,
+    /// The operation's id, where one was logged.
+    operation: Option<Uuid>,
 }
 
 impl<M: Mutation> Write for RoadWrite<M> {
     fn apply(&mut self, tx: &WriteTx<'_>) -> Result<(), Failure> {
         let now_secs = seconds_since_epoch(SystemTime::now());
         let output = self.mutation.apply(tx)?;
-        let seq = match self.mutation.describe(&output) {
-            Some(entry) => Some(tx.append_operation(&NewOperation {
-                id: Uuid::now_v7(),
+        let entry = self.mutation.describe(&output);
+        let operation = entry.as_ref().map(|_| Uuid::now_v7());
+        let seq = match entry.zip(operation) {
+            Some((entry, id)) => Some(tx.append_operation(&NewOperation {
+                id,
                 timestamp_secs: now_secs,
                 verb: entry.verb.name(),
                 thread: entry.thread.as_deref(),
@@ -211,8 +230,11 @@ impl<M: Mutation> Write for RoadWrite<M> {
         }
         self.applied = Some(Applied {
             output,
-            response,
             seq,
+            committed: Committed {
+                response,
+                operation,
+            },
         });
         Ok(())
     }
@@ -224,7 +246,7 @@ impl<M: Mutation> Write for RoadWrite<M> {
                 if let Some(seq) = applied.seq {
                     self.newest.send_replace(seq);
                 }
-                Ok(applied.response)
+                Ok(applied.committed)
             }
             (Ok(()), None) => Err(store::Error::Stopped.into()),
             (Err(error), _) => Err(error.into()),

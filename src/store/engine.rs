@@ -94,6 +94,16 @@ impl Store {
         }
     }
 
+    /// Resolves when the writer thread has come to this question; false when it is gone, or too
+    /// much is waiting for it.
+    pub async fn writer_answers(&self) -> bool {
+        let answered = lock(&self.inner.writer).as_ref().map(Writer::ping);
+        match answered {
+            Some(answered) => answered.await.is_ok(),
+            None => false,
+        }
+    }
+
     /// A small read, on this thread: microseconds, beside any write.
     ///
     /// # Errors

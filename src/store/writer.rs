@@ -12,7 +12,7 @@ use std::{
 };
 
 use rusqlite::{Connection, ErrorCode, MAIN_DB};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::{Error, StoreGuard, checkpoint::Checkpointer};
 use crate::failure::Failure;
@@ -50,8 +50,15 @@ pub struct WriterStatistics {
     pub commits: AtomicU64,
 }
 
+/// What the writer thread is sent.
+enum Job {
+    Write(Box<dyn Write>),
+    /// Answered as soon as it is this one's turn: the thread lives and gets on.
+    Ping(oneshot::Sender<()>),
+}
+
 pub(super) struct Writer {
-    queue: SyncSender<Box<dyn Write>>,
+    queue: SyncSender<Job>,
     thread: JoinHandle<()>,
 }
 
@@ -85,11 +92,19 @@ impl Writer {
     }
 
     pub(super) fn submit(&self, write: Box<dyn Write>) {
-        match self.queue.try_send(write) {
-            Ok(()) => {}
-            Err(TrySendError::Full(write)) => write.settle(Err(Error::QueueFull)),
-            Err(TrySendError::Disconnected(write)) => write.settle(Err(Error::Stopped)),
+        match self.queue.try_send(Job::Write(write)) {
+            Err(TrySendError::Full(Job::Write(write))) => write.settle(Err(Error::QueueFull)),
+            Err(TrySendError::Disconnected(Job::Write(write))) => write.settle(Err(Error::Stopped)),
+            _ => {}
         }
+    }
+
+    /// Resolves when it is this question's turn; with an error when the thread is gone.
+    pub(super) fn ping(&self) -> oneshot::Receiver<()> {
+        let (answer, answered) = oneshot::channel();
+        // A full queue drops the question, which is the answer.
+        let _ = self.queue.try_send(Job::Ping(answer));
+        answered
     }
 
     /// Lets the thread commit what it has and end.
@@ -128,10 +143,18 @@ enum Broken {
 }
 
 impl Committer {
-    fn run(&mut self, waiting: &Receiver<Box<dyn Write>>) {
+    fn run(&mut self, waiting: &Receiver<Job>) {
         while let Ok(first) = waiting.recv() {
-            let mut batch = vec![first];
-            batch.extend(waiting.try_iter().take(BATCH_LIMIT - 1));
+            let mut batch = Vec::new();
+            for job in [first]
+                .into_iter()
+                .chain(waiting.try_iter().take(BATCH_LIMIT - 1))
+            {
+                match job {
+                    Job::Write(write) => batch.push(write),
+                    Job::Ping(answer) => drop(answer.send(())),
+                }
+            }
             self.commit(batch);
             if self.stopped.borrow().is_some() {
                 return;

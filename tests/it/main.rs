@@ -6,6 +6,8 @@ mod fault;
 #[allow(dead_code)]
 mod harness;
 #[allow(dead_code)]
+mod manager;
+#[allow(dead_code)]
 mod rpc;
 
 mod address;
@@ -22,5 +24,6 @@ mod once;
 mod operations;
 mod places;
 mod reflection;
+mod service;
 mod strangers;
 mod wire;

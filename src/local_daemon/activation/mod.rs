@@ -1,10 +1,16 @@
 //! Where the listener comes from. A service manager's is inherited and never unlinked (G6); without
 //! one the daemon binds for itself.
 
+mod handover;
+#[cfg(target_os = "macos")]
+mod launchd;
 mod own;
+mod systemd;
 
 use std::{io, os::unix::net::UnixListener, path::Path};
 
+pub use handover::ActivationError;
+pub(super) use own::link_to;
 pub use own::{OwnSocket, SUN_PATH_MAX, reachable, short_link};
 
 /// Where `serve` takes its listener from.
@@ -14,6 +20,23 @@ pub enum ListenerSource {
     OwnBind,
     /// A service manager holds it; what was connected to it is served too.
     Inherited(UnixListener),
+}
+
+impl ListenerSource {
+    /// What the service manager that started this process handed over, else own bind. Call it in
+    /// `main`, before other threads exist: it takes the manager's variables out of the environment.
+    ///
+    /// # Errors
+    /// When something was handed over that is not one listening Unix stream socket.
+    pub fn from_environment() -> Result<Self, ActivationError> {
+        let inherited = handover::inherit(&systemd::Systemd)?;
+        #[cfg(target_os = "macos")]
+        let inherited = match inherited {
+            None => handover::inherit(&launchd::Launchd)?,
+            some => some,
+        };
+        Ok(inherited.map_or(Self::OwnBind, Self::Inherited))
+    }
 }
 
 /// The listening socket of a running daemon.

@@ -253,7 +253,7 @@ fn is_private(folder: &Path) -> bool {
 }
 
 /// Puts a link at `usual`, complete or not at all.
-fn link_to(target: &Path, usual: &Path) -> io::Result<Made> {
+pub(in crate::local_daemon) fn link_to(target: &Path, usual: &Path) -> io::Result<Made> {
     let aside = aside(usual);
     match fs::remove_file(&aside) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),

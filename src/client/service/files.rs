@@ -1,0 +1,90 @@
+//! The files that an installation writes. Each says in its first lines that heddle wrote it, and
+//! for which repository; what does not say so is never touched.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::{Error, Installed};
+
+/// By which a file is known to be ours.
+pub(super) const MARKER: &str = "Written by `heddle agent install`";
+/// What the line with the repository begins with.
+pub(super) const REPOSITORY: &str = "# Repository: ";
+
+/// Refuses when a file is there that we did not write.
+pub(super) fn refuse_foreign(files: &[(PathBuf, String)]) -> Result<(), Error> {
+    for (path, _) in files {
+        match fs::read_to_string(path) {
+            Ok(text) if !text.contains(MARKER) => return Err(Error::NotOurs(path.clone())),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::file("read", path, e));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Writes a file, complete or not at all; false if it was there as it should be.
+pub(super) fn write(path: &Path, text: &str) -> Result<bool, Error> {
+    if fs::read_to_string(path).is_ok_and(|there| there == text) {
+        return Ok(false);
+    }
+    let folder = path.parent().unwrap_or(path);
+    fs::create_dir_all(folder).map_err(|e| Error::file("create", folder, e))?;
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".new");
+    let aside = PathBuf::from(aside);
+    fs::write(&aside, text)
+        .and_then(|()| fs::rename(&aside, path))
+        .map_err(|e| Error::file("write", path, e))?;
+    Ok(true)
+}
+
+/// Removes a file of ours, and the drop-in folder that it leaves empty.
+pub(super) fn remove(path: &Path) -> Result<bool, Error> {
+    let ours = fs::read_to_string(path).is_ok_and(|text| text.contains(MARKER));
+    if !ours || is_shared_and_needed(path) {
+        return Ok(false);
+    }
+    fs::remove_file(path).map_err(|e| Error::file("remove", path, e))?;
+    if let Some(folder) = path
+        .parent()
+        .filter(|f| f.extension().is_some_and(|e| e == "d"))
+    {
+        // Somebody's own drop-in may be beside ours: then the folder stays.
+        let _ = fs::remove_dir(folder);
+    }
+    Ok(true)
+}
+
+/// A template is needed while another instance has a drop-in for it.
+fn is_shared_and_needed(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let Some((template, kind)) = name.split_once("@.") else {
+        return false;
+    };
+    let siblings = path.parent().and_then(|folder| fs::read_dir(folder).ok());
+    siblings.into_iter().flatten().flatten().any(|entry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        name.starts_with(&format!("{template}@")) && name.ends_with(&format!(".{kind}.d"))
+    })
+}
+
+/// The repository that a file of ours was written for.
+pub(super) fn repository_of(path: &Path) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(REPOSITORY))?;
+    Some(line.to_owned())
+}
+
+/// Records what was installed.
+pub(super) fn write_record(path: &Path, installed: &Installed) -> Result<(), Error> {
+    let text =
+        toml::to_string(installed).map_err(|e| Error::file("write", path, io::Error::other(e)))?;
+    write(path, &text).map(drop)
+}

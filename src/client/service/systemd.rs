@@ -1,0 +1,197 @@
+//! `systemd --user`: templates as packaged, and a drop-in with what only this machine knows.
+
+use std::{
+    env,
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use super::{
+    Error, Kind, Manager, Unit,
+    files::{MARKER, REPOSITORY},
+};
+
+const SERVICE: &str = include_str!("../../../packaging/systemd/user/heddle-agent@.service");
+const SOCKET: &str = include_str!("../../../packaging/systemd/user/heddle-agent@.socket");
+
+/// Where distributions put user units (systemd.unit(5)).
+const PACKAGED: &[&str] = &[
+    "/etc/systemd/user",
+    "/usr/local/lib/systemd/user",
+    "/usr/lib/systemd/user",
+    "/lib/systemd/user",
+];
+
+/// The user's systemd.
+#[derive(Debug, Clone, Copy)]
+pub struct Systemd;
+
+impl Manager for Systemd {
+    fn kind(&self) -> Kind {
+        Kind::Systemd
+    }
+
+    fn socket(&self, instance: &str) -> Result<PathBuf, Error> {
+        Ok(runtime_dir()?
+            .join("heddle")
+            .join(format!("{instance}.sock")))
+    }
+
+    fn files(&self, unit: &Unit) -> Result<Vec<(PathBuf, String)>, Error> {
+        let folder = units_dir()?;
+        let mut files = Vec::new();
+        for (kind, template, drop_in) in [
+            ("service", SERVICE, service_drop_in(unit)),
+            ("socket", SOCKET, socket_drop_in(unit)),
+        ] {
+            let name = format!("heddle-agent@.{kind}");
+            if !PACKAGED
+                .iter()
+                .any(|dir| Path::new(dir).join(&name).exists())
+            {
+                files.push((folder.join(name), format!("# {MARKER}\n{template}")));
+            }
+            let drop_ins = format!("heddle-agent@{}.{kind}.d", unit.instance);
+            files.push((folder.join(drop_ins).join("50-heddle.conf"), drop_in));
+        }
+        Ok(files)
+    }
+
+    fn enable(&self, unit: &Unit, now: bool) -> Result<Vec<String>, Error> {
+        let socket = unit_name(&unit.instance, "socket");
+        systemctl(&["daemon-reload"])?;
+        systemctl(&["enable", "--quiet", &socket])?;
+        let mut done = vec![
+            "reloaded the user manager".to_owned(),
+            format!("enabled {socket}: it listens from the next login on"),
+        ];
+        if now {
+            systemctl(&["start", &socket])?;
+            done.push(format!(
+                "started {socket}: the first call starts the daemon"
+            ));
+        }
+        Ok(done)
+    }
+
+    fn disable(&self, instance: &str) -> Result<Vec<String>, Error> {
+        let socket = unit_name(instance, "socket");
+        self.stop(instance)?;
+        systemctl(&["disable", "--quiet", &socket])?;
+        Ok(vec![format!("stopped and disabled {socket}")])
+    }
+
+    fn forget(&self) -> Result<(), Error> {
+        systemctl(&["daemon-reload"])
+    }
+
+    fn listen(&self, instance: &str) -> Result<(), Error> {
+        systemctl(&["start", &unit_name(instance, "socket")])
+    }
+
+    fn stop(&self, instance: &str) -> Result<(), Error> {
+        // Together: the socket alone would start the service again for whoever calls meanwhile.
+        systemctl(&[
+            "stop",
+            &unit_name(instance, "socket"),
+            &unit_name(instance, "service"),
+        ])
+    }
+
+    fn restart(&self, instance: &str) -> Result<(), Error> {
+        systemctl(&["restart", &unit_name(instance, "service")])
+    }
+
+    fn is_listening(&self, instance: &str) -> bool {
+        systemctl(&["is-active", "--quiet", &unit_name(instance, "socket")]).is_ok()
+    }
+}
+
+fn unit_name(instance: &str, kind: &str) -> String {
+    format!("heddle-agent@{instance}.{kind}")
+}
+
+fn systemctl(arguments: &[&str]) -> Result<(), Error> {
+    let command = format!("systemctl --user {}", arguments.join(" "));
+    let failed = |said: String| Error::Manager {
+        command: command.clone(),
+        said,
+    };
+    let output = Command::new("systemctl")
+        .arg("--user")
+        .args(arguments)
+        .output()
+        .map_err(|e| failed(e.to_string()))?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(failed(said.trim().replace('\n', "; ")))
+    }
+}
+
+fn runtime_dir() -> Result<PathBuf, Error> {
+    let given = env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+    given.map(PathBuf::from).ok_or_else(|| {
+        Error::Environment(
+            "XDG_RUNTIME_DIR is not set, so there is no user manager to talk to; log in to a session of your own, or run `heddle agent serve`".to_owned(),
+        )
+    })
+}
+
+fn units_dir() -> Result<PathBuf, Error> {
+    let given = |name| env::var_os(name).filter(|dir| !dir.is_empty());
+    let config = given("XDG_CONFIG_HOME").map(PathBuf::from);
+    let config = config.or_else(|| given("HOME").map(|home| PathBuf::from(home).join(".config")));
+    config
+        .map(|config| config.join("systemd").join("user"))
+        .ok_or_else(|| Error::Environment("HOME is not set, so there is no place for units".into()))
+}
+
+fn header(unit: &Unit) -> String {
+    format!(
+        "# {MARKER}; `heddle agent uninstall` removes it.\n{REPOSITORY}{}\n",
+        unit.repository.display()
+    )
+}
+
+fn service_drop_in(unit: &Unit) -> String {
+    let repository = quoted(unit.repository.as_os_str(), "$");
+    format!(
+        "{}\n[Unit]\nAssertPathIsDirectory={}\n\n[Service]\nExecStart=\nExecStart={} agent serve --repo {repository} --idle-timeout 10m\n",
+        header(unit),
+        plain(unit.repository.as_os_str()),
+        quoted(unit.heddle.as_os_str(), "$"),
+    )
+}
+
+fn socket_drop_in(unit: &Unit) -> String {
+    format!(
+        "{}\n[Socket]\nSymlinks={}\n",
+        header(unit),
+        quoted(unit.link.as_os_str(), ""),
+    )
+}
+
+/// A path as one word of a unit file (systemd.syntax(7)): quoted, with specifiers, quotes and, in
+/// command lines, variables taken literally.
+fn quoted(path: &OsStr, doubled: &str) -> String {
+    let mut word = String::from("\"");
+    for c in String::from_utf8_lossy(path.as_bytes()).chars() {
+        match c {
+            '"' | '\\' => word.extend(['\\', c]),
+            '%' => word.push_str("%%"),
+            c if doubled.contains(c) => word.extend([c, c]),
+            c => word.push(c),
+        }
+    }
+    word.push('"');
+    word
+}
+
+/// A path as the rest of a line: only specifiers mean something there.
+fn plain(path: &OsStr) -> String {
+    path.to_string_lossy().replace('%', "%%")
+}

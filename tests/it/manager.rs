@@ -1,0 +1,395 @@
+//! A real `systemd --user` with a real journal, for a user that exists only for the tests. It needs
+//! root and systemd's programs, but not systemd as process 1. All tests that run at once share one;
+//! the last of them takes everything away again.
+
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex, Weak},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::harness::{DEADLINE, HEDDLE, Ran, is_root, run, skip};
+
+const SYSTEMD: &str = "/lib/systemd/systemd";
+const JOURNALD: &str = "/lib/systemd/systemd-journald";
+const BOOTED: &str = "/run/systemd/system";
+
+/// The user manager of a user of our own.
+pub struct UserManager {
+    user: String,
+    ids: (u32, u32),
+    base: PathBuf,
+    made_booted: bool,
+    cgroups: Vec<PathBuf>,
+    journald: Option<Child>,
+    manager: Option<Child>,
+}
+
+/// The manager that the tests share, or `None`, after saying why `test` is skipped.
+pub fn user_manager(test: &str) -> Option<Arc<UserManager>> {
+    static SHARED: Mutex<Weak<UserManager>> = Mutex::new(Weak::new());
+    if !is_root() {
+        skip(
+            test,
+            "making a user with a service manager of its own needs root",
+        );
+        return None;
+    }
+    if !Path::new(SYSTEMD).exists() || !Path::new(JOURNALD).exists() {
+        skip(test, "systemd is not installed");
+        return None;
+    }
+    let mut shared = SHARED
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    if let Some(manager) = shared.upgrade() {
+        return Some(manager);
+    }
+    match UserManager::start() {
+        Ok(manager) => {
+            let manager = Arc::new(manager);
+            *shared = Arc::downgrade(&manager);
+            Some(manager)
+        }
+        Err(why) => {
+            skip(test, &why);
+            None
+        }
+    }
+}
+
+impl UserManager {
+    fn start() -> Result<Self, String> {
+        let id = std::process::id();
+        let user = format!("hdl{id}");
+        // Short, so that sockets in it are; and not below /tmp, which other users may not enter.
+        let base = PathBuf::from(format!("/run/hdl{id}"));
+        fs::create_dir(&base).map_err(|e| format!("cannot make {}: {e}", base.display()))?;
+        let mut this = Self {
+            user,
+            ids: (0, 0),
+            base,
+            made_booted: !Path::new(BOOTED).exists(),
+            cgroups: Vec::new(),
+            journald: None,
+            manager: None,
+        };
+        // From here on, whatever was made is taken away when `this` is dropped.
+        this.make_user()?;
+        this.make_cgroups()?;
+        if this.made_booted {
+            // sd_booted(3) looks for this folder and for nothing else.
+            fs::create_dir_all(BOOTED).map_err(|e| e.to_string())?;
+        }
+        if !Path::new("/run/systemd/journal/socket").exists() {
+            let journald = Command::new(JOURNALD)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn();
+            this.journald = Some(journald.map_err(|e| format!("no journal: {e}"))?);
+        }
+        this.start_manager()?;
+        Ok(this)
+    }
+
+    fn make_user(&mut self) -> Result<(), String> {
+        let made = run(Command::new("useradd")
+            .args(["--no-create-home", "--shell", "/bin/sh", "--home-dir"])
+            .arg(self.home())
+            .arg(&self.user));
+        if !made.status.success() {
+            return Err(format!("no user can be made: {}", made.stderr.trim()));
+        }
+        let id = |flag| -> u32 {
+            let out = run(Command::new("id").arg(flag).arg(&self.user)).ok();
+            out.trim().parse().unwrap()
+        };
+        self.ids = (id("-u"), id("-g"));
+        for folder in [self.home(), self.runtime(), self.home().join("bin")] {
+            fs::create_dir(&folder).map_err(|e| e.to_string())?;
+            self.give(&folder, 0o700);
+        }
+        let binary = self.heddle();
+        fs::copy(HEDDLE, &binary).map_err(|e| e.to_string())?;
+        self.give(&binary, 0o755);
+        Ok(())
+    }
+
+    /// A folder of ours in each cgroup hierarchy that systemd looks at.
+    fn make_cgroups(&mut self) -> Result<(), String> {
+        let root = Path::new("/sys/fs/cgroup");
+        let hierarchies: Vec<PathBuf> = if root.join("cgroup.controllers").exists() {
+            vec![root.to_owned()]
+        } else {
+            ["systemd", "unified"]
+                .iter()
+                .map(|name| root.join(name))
+                .filter(|p| p.exists())
+                .collect()
+        };
+        if hierarchies.is_empty() {
+            return Err("no cgroup hierarchy that systemd could use".to_owned());
+        }
+        for hierarchy in hierarchies {
+            let ours = hierarchy.join(&self.user);
+            fs::create_dir(&ours).map_err(|e| format!("no cgroup can be made: {e}"))?;
+            self.cgroups.push(ours.clone());
+            std::os::unix::fs::chown(&ours, Some(self.ids.0), Some(self.ids.1))
+                .map_err(|e| e.to_string())?;
+            for file in [
+                "cgroup.procs",
+                "cgroup.threads",
+                "cgroup.subtree_control",
+                "tasks",
+            ] {
+                let _ =
+                    std::os::unix::fs::chown(ours.join(file), Some(self.ids.0), Some(self.ids.1));
+            }
+        }
+        Ok(())
+    }
+
+    fn start_manager(&mut self) -> Result<(), String> {
+        let enter: String = self
+            .cgroups
+            .iter()
+            .map(|group| format!("echo $$ > {}/cgroup.procs && ", group.display()))
+            .collect();
+        let (uid, gid) = self.ids;
+        let script = format!(
+            "{enter} exec setpriv --reuid={uid} --regid={gid} --clear-groups {SYSTEMD} --user"
+        );
+        let mut command = Command::new("sh");
+        self.environment(command.args(["-c", &script]));
+        let log = fs::File::create(self.base.join("manager.log")).map_err(|e| e.to_string())?;
+        let manager = command
+            .stdout(log.try_clone().map_err(|e| e.to_string())?)
+            .stderr(log)
+            .spawn()
+            .map_err(|e| e.to_string())?;
+        self.manager = Some(manager);
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            let state = run(self
+                .command("systemctl")
+                .args(["--user", "is-system-running"]));
+            if ["running", "degraded"].contains(&state.stdout.trim()) {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                let log = fs::read_to_string(self.base.join("manager.log")).unwrap_or_default();
+                return Err(format!(
+                    "the user manager does not start: {} {log}",
+                    state.stderr
+                ));
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// The user's home.
+    pub fn home(&self) -> PathBuf {
+        self.base.join("home")
+    }
+
+    /// The user's runtime folder.
+    pub fn runtime(&self) -> PathBuf {
+        self.base.join("run")
+    }
+
+    /// The heddle that the user has, in `PATH`.
+    pub fn heddle(&self) -> PathBuf {
+        self.home().join("bin").join("heddle")
+    }
+
+    /// The user's ids.
+    pub fn ids(&self) -> (u32, u32) {
+        self.ids
+    }
+
+    fn give(&self, path: &Path, mode: u32) {
+        std::os::unix::fs::chown(path, Some(self.ids.0), Some(self.ids.1)).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn environment<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        let path = format!(
+            "{}:/usr/local/bin:/usr/bin:/bin",
+            self.home().join("bin").display()
+        );
+        command
+            .env_clear()
+            .env("PATH", path)
+            .env("HOME", self.home())
+            .env("USER", &self.user)
+            .env("XDG_RUNTIME_DIR", self.runtime())
+            .env("LC_ALL", "C")
+            .env("TZ", "UTC")
+            .current_dir("/")
+            .stdin(Stdio::null())
+    }
+
+    /// A command that the user runs.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        self.environment(&mut command);
+        command.uid(self.ids.0).gid(self.ids.1);
+        command
+    }
+
+    /// `systemctl --user`, by the user.
+    #[track_caller]
+    pub fn systemctl(&self, arguments: &[&str]) -> Ran {
+        run(self.command("systemctl").arg("--user").args(arguments))
+    }
+
+    /// A property of a unit.
+    #[track_caller]
+    pub fn property(&self, unit: &str, name: &str) -> String {
+        let shown = self.systemctl(&["show", unit, "--value", "-p", name]).ok();
+        shown.trim().to_owned()
+    }
+
+    /// Waits until a property of a unit is `value`.
+    #[track_caller]
+    pub fn wait_for(&self, unit: &str, name: &str, value: &str) {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let found = self.property(unit, name);
+            if found == value {
+                return;
+            }
+            assert!(
+                Instant::now() < end,
+                "{unit}: {name} stays {found}, not {value}"
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// A repository of the user's, with one commit, at `path` below the home.
+    pub fn repo(self: &Arc<Self>, path: &str) -> UserRepo {
+        let root = self.home().join(path);
+        let repo = UserRepo {
+            manager: Arc::clone(self),
+            root,
+        };
+        run(self
+            .command("git")
+            .args(["init", "-q", "-b", "main"])
+            .arg(&repo.root))
+        .ok();
+        repo.run("git", &["config", "user.name", "Ada"]).ok();
+        repo.run("git", &["config", "user.email", "ada@example.com"])
+            .ok();
+        repo.run("git", &["commit", "-q", "--allow-empty", "-m", "first"])
+            .ok();
+        repo
+    }
+}
+
+impl Drop for UserManager {
+    fn drop(&mut self) {
+        if let Some(manager) = &mut self.manager {
+            let _ = kill(Pid::from_raw(manager.id() as i32), Signal::SIGTERM);
+            let end = Instant::now() + Duration::from_secs(10);
+            while matches!(manager.try_wait(), Ok(None)) && Instant::now() < end {
+                thread::sleep(Duration::from_millis(20));
+            }
+            let _ = manager.kill();
+            let _ = manager.wait();
+        }
+        for group in &self.cgroups {
+            remove_cgroup(group);
+        }
+        if let Some(journald) = &mut self.journald {
+            let _ = kill(Pid::from_raw(journald.id() as i32), Signal::SIGTERM);
+            let _ = journald.wait();
+        }
+        let _ = run(Command::new("userdel").arg(&self.user));
+        let _ = fs::remove_dir_all(&self.base);
+        if self.made_booted {
+            let _ = fs::remove_dir(BOOTED);
+        }
+    }
+}
+
+/// Ends what is left in a cgroup of ours and removes it, the deepest first.
+fn remove_cgroup(group: &Path) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while group.exists() && Instant::now() < end {
+        let mut folders = vec![group.to_owned()];
+        let mut next = 0;
+        while next < folders.len() {
+            let children = fs::read_dir(&folders[next]).into_iter().flatten().flatten();
+            let below: Vec<PathBuf> = children.map(|e| e.path()).filter(|p| p.is_dir()).collect();
+            folders.extend(below);
+            next += 1;
+        }
+        for folder in folders.iter().rev() {
+            let members = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+            for pid in members.lines().filter_map(|line| line.parse().ok()) {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+            let _ = fs::remove_dir(folder);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A repository of the test user's; its service is uninstalled when dropped.
+pub struct UserRepo {
+    manager: Arc<UserManager>,
+    root: PathBuf,
+}
+
+impl UserRepo {
+    /// Its root.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where clients look for the socket.
+    pub fn socket(&self) -> PathBuf {
+        self.root.join(".heddle/sockets/grpc.sock")
+    }
+
+    /// A command of the user's in the repository.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = self.manager.command(program);
+        command.current_dir(&self.root);
+        command
+    }
+
+    /// Runs a command of the user's in the repository.
+    #[track_caller]
+    pub fn run(&self, program: &str, arguments: &[&str]) -> Ran {
+        run(self.command(program).args(arguments))
+    }
+
+    /// Runs heddle here.
+    #[track_caller]
+    pub fn heddle(&self, arguments: &[&str]) -> Ran {
+        self.run("heddle", arguments)
+    }
+}
+
+impl Drop for UserRepo {
+    fn drop(&mut self) {
+        if self.root.join(".git/heddle/service.toml").exists() {
+            let _ = self.heddle(&["agent", "uninstall"]);
+        }
+        let _ = self.heddle(&["agent", "stop", "--force"]);
+        let _ = fs::remove_dir_all(&self.root);
+    }
+}
