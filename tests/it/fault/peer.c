@@ -33,6 +33,8 @@ int main(int count, char **arguments) {
         static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0";
         // The daemon may have closed it already.
         (void)!send(fd, preface, sizeof preface, MSG_NOSIGNAL);
+        // We say no more: whoever serves us answers and ends.
+        shutdown(fd, SHUT_WR);
         printf("%d %ld\n", (int)getpid(), count_to_end(fd));
         return 0;
     }
