@@ -189,6 +189,8 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 fn open_for_writing(path: &Path) -> Result<Connection, Error> {
     let mut connection = Connection::open(path)?;
+    // Before anything is changed: what is not ours stays as it is.
+    migrations::check(&connection, path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     configure(&connection)?;
     connection.execute_batch(
@@ -200,7 +202,7 @@ fn open_for_writing(path: &Path) -> Result<Connection, Error> {
     )?;
     #[cfg(target_os = "macos")]
     connection.execute_batch("PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;")?;
-    migrations::migrate(&mut connection, path)?;
+    migrations::migrate(&mut connection)?;
     // What a killed daemon wrote and did not sync is recovered from the page cache, and would be
     // answered from, yet a power cut would take it. Folding it in writes and syncs it anew (G4).
     connection.wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::FULL)?;

@@ -63,33 +63,36 @@ const STEPS: &[&str] = &["
     ) STRICT;
 "];
 
-/// Brings the database to the newest schema; each step is one transaction.
-pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Error> {
-    let taken: usize = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if taken == STEPS.len() {
-        return Ok(());
-    }
+/// Refuses what is not ours to change: another program's database, or a later version's.
+pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), Error> {
+    let taken = steps_taken(connection)?;
     let owner: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    if (taken > 0 || has_tables(connection)?) && owner != APPLICATION_ID {
+    if owner != APPLICATION_ID && (taken > 0 || has_tables(connection)?) {
         return Err(Error::Foreign {
             path: path.to_owned(),
         });
     }
-    if taken > STEPS.len() {
-        let written_by = connection
-            .query_row(
-                "SELECT value FROM meta WHERE key = 'written_by'",
-                [],
-                |row| row.get(0),
-            )
-            .unwrap_or_else(|_| "of a later version".to_owned());
-        return Err(Error::Newer {
-            path: path.to_owned(),
-            written_by,
-            found: taken,
-            known: STEPS.len(),
-        });
+    if taken <= STEPS.len() {
+        return Ok(());
     }
+    let written_by = connection
+        .query_row(
+            "SELECT value FROM meta WHERE key = 'written_by'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap_or_else(|_| "of a later version".to_owned());
+    Err(Error::Newer {
+        path: path.to_owned(),
+        written_by,
+        found: taken,
+        known: STEPS.len(),
+    })
+}
+
+/// Brings a checked database to the newest schema; each step is one transaction.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), Error> {
+    let taken = steps_taken(connection)?;
     for (index, step) in STEPS.iter().enumerate().skip(taken) {
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         tx.execute_batch(step)?;
@@ -103,6 +106,10 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Er
         tx.commit()?;
     }
     Ok(())
+}
+
+fn steps_taken(connection: &Connection) -> Result<usize, Error> {
+    Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
 
 fn has_tables(connection: &Connection) -> Result<bool, Error> {
