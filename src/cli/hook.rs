@@ -71,7 +71,15 @@ pub(super) async fn run(common: &Common, command: HookCommand) -> Result {
 }
 
 async fn add(common: &Common, mut client: Client, args: AddArgs) -> Result {
-    let timeout = args.timeout.unwrap_or_default().as_millis();
+    let timeout = match args.timeout.map(|timeout| timeout.as_millis()) {
+        Some(0) => {
+            return Err(Error::Usage(
+                "a hook cannot be given less than 1ms; leave --timeout out for the default"
+                    .to_owned(),
+            ));
+        }
+        given => given.unwrap_or_default(),
+    };
     let request = RegisterHookRequest {
         name: args.name,
         command: args.command,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tonic::transport::Channel;
 
 use super::{
-    Common, Error, Result,
+    Common, Result,
     output::{BOLD, DIM, Output, printable, time, warning},
 };
 use crate::{
@@ -125,7 +125,7 @@ fn print(out: &Output, hit: &OperationHit) -> Result<()> {
         "{DIM}{:>6}{DIM:#}  {}  {BOLD}{:<18}{BOLD:#} {}  {DIM}{}{agent}{DIM:#}",
         hit.seq,
         time(hit.timestamp_secs),
-        hit.verb,
+        printable(&hit.verb),
         printable(&hit.summary),
         printable(&hit.actor_email),
     ))
@@ -165,10 +165,4 @@ fn parse_time(text: &str) -> std::result::Result<i64, String> {
         .ok_or_else(|| {
             format!("{text:?} is not a time; write 2h, 2026-11-23 or 2026-11-23T18:00:00Z")
         })
-}
-
-impl From<std::convert::Infallible> for Error {
-    fn from(never: std::convert::Infallible) -> Self {
-        match never {}
-    }
 }

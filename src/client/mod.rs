@@ -110,6 +110,7 @@ pub async fn find(repository: &Repository, patience: Duration) -> Found {
                 return Found::Serving(Daemon { channel, status });
             }
             Holder::Serving { .. } | Holder::Absent => None,
+            Holder::Elsewhere(other) => Some(leads_elsewhere(&other)),
             Holder::Silent(why) => Some(why),
         };
         if !lock_is_held(repository) {
@@ -138,7 +139,7 @@ pub async fn connect(repository: &Repository, warn: impl Fn(&str)) -> Result<Dae
             Found::Serving(daemon) => {
                 match compare_versions(&daemon.status.version) {
                     Age::Same => {}
-                    Age::Older if replace(&daemon, repository).await? => continue,
+                    Age::Older if replace(&daemon, repository).await => continue,
                     Age::Older => warn(&skew(
                         &daemon,
                         "it is in use, and goes on as it is; run `heddle agent stop` when it can be spared",
@@ -179,14 +180,20 @@ async fn activate(
     if !manager.is_listening(&installed.instance) {
         manager.listen(&installed.instance)?;
     }
-    match ask_at(socket, deadline).await {
+    let not_started = |why| Error::NotStarted {
+        repository: repository.root().display().to_string(),
+        why,
+    };
+    match ask_at(repository, &socket, deadline).await {
         Holder::Serving { channel, status } => Ok(Some(Daemon { channel, status })),
         Holder::Absent => Ok(None),
-        Holder::Silent(why) => Err(Error::NotStarted {
-            repository: repository.root().display().to_string(),
-            why,
-        }),
+        Holder::Elsewhere(other) => Err(not_started(leads_elsewhere(&other))),
+        Holder::Silent(why) => Err(not_started(why)),
     }
+}
+
+fn leads_elsewhere(other: &str) -> String {
+    format!("its socket leads to the daemon of {other}")
 }
 
 /// What is said of a lock that is held while nobody listens.
@@ -226,16 +233,15 @@ fn skew(daemon: &Daemon, advice: &str) -> String {
 }
 
 /// Asks an older daemon to make room; false when it is busy.
-async fn replace(daemon: &Daemon, repository: &Repository) -> Result<bool, Error> {
+async fn replace(daemon: &Daemon, repository: &Repository) -> bool {
     let request = ShutdownRequest {
         if_idle: true,
         ..ShutdownRequest::default()
     };
     let answer = DaemonServiceClient::new(daemon.channel.clone())
         .shutdown(request)
-        .await?;
-    if !answer.into_inner().accepted {
-        return Ok(false);
-    }
-    Ok(wait_until_free(&repository.store_dir(), READY_DEADLINE).await)
+        .await;
+    // One that cannot be asked goes on as it is.
+    let accepted = answer.is_ok_and(|answer| answer.into_inner().accepted);
+    accepted && wait_until_free(&repository.store_dir(), READY_DEADLINE).await
 }

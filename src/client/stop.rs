@@ -7,7 +7,10 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    net::UnixStream,
+    time::{Instant, sleep},
+};
 
 use super::service::Installed;
 use super::{ANSWER_DEADLINE, Error, Found, NOBODY_LISTENS, READY_DEADLINE, find, wedged};
@@ -15,8 +18,8 @@ use crate::{
     git::Repository,
     grpc_local_impl::proto::local::{ShutdownRequest, daemon_service_client::DaemonServiceClient},
     local_daemon::{
-        PidFileContents, default_pid_path, is_heddle_process, lock_holder, pid_alive,
-        wait_until_free,
+        PidFileContents, activation::reachable, check_peer_uid_matches_self, default_pid_path,
+        default_socket_path, is_heddle_process, lock_holder, lock_is_held, pid_alive,
     },
 };
 
@@ -24,6 +27,9 @@ use crate::{
 const TERM_PATIENCE: Duration = Duration::from_secs(3);
 /// How long the kernel is given to end what was killed.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often to look whether a process is gone, which nothing tells of.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// How a stop ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +97,7 @@ async fn stop_service(repository: &Repository, installed: &Installed) -> Result<
 
 /// Ends the process that holds the lock.
 async fn force_out(repository: &Repository) -> Result<Stopped, Error> {
-    let pid = holder(repository)?;
+    let pid = holder(repository).await?;
     let process = Pid::from_raw(pid);
     let signal = |signal| match kill(process, signal) {
         Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
@@ -104,6 +110,10 @@ async fn force_out(repository: &Repository) -> Result<Stopped, Error> {
     // One that is stopped takes no signal before it goes on.
     signal(Signal::SIGCONT)?;
     if !gone(repository, pid, TERM_PATIENCE).await {
+        // It may have ended meanwhile, and its number or the lock be another's.
+        if holder(repository).await? != pid {
+            return Ok(Stopped::Forced(pid));
+        }
         signal(Signal::SIGKILL)?;
         if !gone(repository, pid, KILL_PATIENCE).await {
             return Err(Error::NotOurs(format!(
@@ -114,17 +124,17 @@ async fn force_out(repository: &Repository) -> Result<Stopped, Error> {
     Ok(Stopped::Forced(pid))
 }
 
-/// The process that holds the lock, if it is a daemon of ours. The pidfile alone proves nothing:
-/// its process may be gone, and its number another's.
-fn holder(repository: &Repository) -> Result<i32, Error> {
+/// The process that holds the lock, if it is a daemon of ours. A pidfile proves nothing: its process
+/// may be gone, and its number another's.
+async fn holder(repository: &Repository) -> Result<i32, Error> {
     let lock = repository.store_dir().join("lock");
-    let recorded = PidFileContents::read(&default_pid_path(repository)).map(|found| found.pid);
     let holder = match lock_holder(&lock) {
         Some(pid) => pid,
-        // Only where the kernel does not tell of locks.
-        None if cfg!(target_os = "linux") => return Err(unknown_holder(&lock)),
-        None => recorded.ok_or_else(|| unknown_holder(&lock))?,
+        None => listening_process(repository)
+            .await
+            .ok_or_else(|| unknown_holder(&lock))?,
     };
+    let recorded = PidFileContents::read(&default_pid_path(repository)).map(|found| found.pid);
     if is_heddle_process(holder) || (recorded == Some(holder) && pid_alive(holder)) {
         Ok(holder)
     } else {
@@ -135,6 +145,13 @@ fn holder(repository: &Repository) -> Result<i32, Error> {
     }
 }
 
+/// Where the kernel does not tell of locks, it tells who listens: also of one that is stopped.
+async fn listening_process(repository: &Repository) -> Option<i32> {
+    let path = reachable(&default_socket_path(repository));
+    let stream = UnixStream::connect(path).await.ok()?;
+    check_peer_uid_matches_self(&stream).ok()?.pid
+}
+
 fn unknown_holder(lock: &std::path::Path) -> Error {
     Error::NotOurs(format!(
         "which process holds {} cannot be told, so none is signalled; `fuser {}` may know",
@@ -143,14 +160,15 @@ fn unknown_holder(lock: &std::path::Path) -> Error {
     ))
 }
 
-/// Waits until the lock is free and the process has ended; false when `patience` is over before.
+/// Waits until the process holds the lock no more and has ended; false when `patience` is over
+/// before. Another daemon may have the lock by then: that one was not to be stopped.
 async fn gone(repository: &Repository, pid: i32, patience: Duration) -> bool {
     let give_up = Instant::now().checked_add(patience);
-    let is_over = || give_up.is_some_and(|at| Instant::now() >= at);
-    while !wait_until_free(&repository.store_dir(), Duration::from_millis(200)).await {
-        if is_over() {
+    while holds(repository, pid) {
+        if give_up.is_some_and(|at| Instant::now() >= at) {
             return false;
         }
+        sleep(LOOK_AGAIN).await;
     }
     // The lock goes when the process ends; its number goes a moment later.
     let reaped = Instant::now() + Duration::from_secs(1);
@@ -158,4 +176,12 @@ async fn gone(repository: &Repository, pid: i32, patience: Duration) -> bool {
         sleep(Duration::from_millis(2)).await;
     }
     true
+}
+
+/// Whether this very process holds the lock; where the kernel does not tell, whether it may.
+fn holds(repository: &Repository, pid: i32) -> bool {
+    match lock_holder(&repository.store_dir().join("lock")) {
+        Some(holder) => holder == pid,
+        None => lock_is_held(repository) && pid_alive(pid),
+    }
 }

@@ -52,28 +52,33 @@ fn is_network(kind: &str) -> bool {
         "9p",
         "afpfs",
         "afs",
+        "beegfs",
         "ceph",
         "cifs",
         "coda",
         "fuse.ceph",
         "fuse.cephfs",
         "fuse.davfs",
+        "fuse.gcsfuse",
         "fuse.glusterfs",
+        "fuse.juicefs",
         "fuse.rclone",
         "fuse.s3fs",
         "fuse.sshfs",
         "glusterfs",
+        "gpfs",
         "lustre",
         "ncpfs",
         "nfs",
         "nfs4",
+        "orangefs",
         "prl_fs",
         "smb3",
         "smbfs",
         "vboxsf",
         "webdav",
     ];
-    NETWORK.binary_search(&kind).is_ok()
+    NETWORK.contains(&kind)
 }
 
 #[cfg(all(test, target_os = "linux"))]

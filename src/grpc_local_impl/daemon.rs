@@ -129,6 +129,6 @@ impl Services {
         let timeout = (*self.daemon.idle_timeout.borrow())?;
         // The call that asks is what keeps it from being idle now.
         let alone = self.status.activity.busy() <= 1;
-        alone.then(|| SystemTime::now() + timeout)
+        alone.then(|| SystemTime::now().checked_add(timeout))?
     }
 }

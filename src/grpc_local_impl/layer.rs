@@ -167,7 +167,6 @@ impl hyper::service::Service<Request<Incoming>> for CallLayer {
         } else {
             Kind::Call
         };
-        let full = method.streaming && activity.count(Kind::Stream) >= STREAM_LIMIT;
         let watch = Watch {
             _busy: activity.begin(kind),
             in_flight: self.connection.begin(),
@@ -181,7 +180,7 @@ impl hyper::service::Service<Request<Incoming>> for CallLayer {
             .method
             .streaming
             .then(|| Box::pin(self.draining.clone().cancelled_owned()));
-        if full {
+        if watch.method.streaming && activity.count(Kind::Stream) > STREAM_LIMIT {
             return Box::pin(std::future::ready(Ok(refuse(watch))));
         }
         let path = request.uri().path().to_owned();

@@ -67,13 +67,26 @@ impl Acceptor {
 /// A connection that waited in the queue of `listener`, if one did.
 pub(super) fn queued(listener: &Listener) -> Option<Accepted> {
     loop {
-        let stream = listener.accept_queued().ok()?;
+        let stream = match listener.accept_queued() {
+            Ok(stream) => stream,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(e) if is_about_one(&e) => continue,
+            Err(e) => {
+                tracing::warn!("those who still wait are not served: {e}");
+                return None;
+            }
+        };
         stream.set_nonblocking(true).ok()?;
         let accepted = ours(UnixStream::from_std(stream).ok()?);
         if accepted.is_some() {
             return accepted;
         }
     }
+}
+
+/// Errors of accept(2) that tell of one connection, and not of the socket.
+fn is_about_one(error: &io::Error) -> bool {
+    [io::ErrorKind::ConnectionAborted, io::ErrorKind::Interrupted].contains(&error.kind())
 }
 
 /// Looks whose a connection is, before a byte of it is read; a stranger's is closed here.

@@ -140,9 +140,13 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 /// As [`parse_duration`].
 pub fn parse_timeout(text: &str) -> Result<Option<Duration>, String> {
     if text.trim() == "never" {
-        Ok(None)
-    } else {
-        parse_duration(text).map(Some)
+        return Ok(None);
+    }
+    match parse_duration(text)? {
+        Duration::ZERO => {
+            Err("a timeout of nothing is none; write one such as 10m, or never".to_owned())
+        }
+        timeout => Ok(Some(timeout)),
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -59,6 +59,7 @@ struct Entry {
     calls: ConnectionCalls,
     greeted: Arc<AtomicUsize>,
     evicted: CancellationToken,
+    since: Instant,
 }
 
 impl Connections {
@@ -86,6 +87,8 @@ impl Connections {
             tokio::select! {
                 Ok(permit) = Arc::clone(&self.room).acquire_owned() => return permit,
                 () = ended => {}
+                // By then those that came last have had their time to call.
+                () = tokio::time::sleep(GRACE) => {}
             }
         }
     }
@@ -99,7 +102,9 @@ impl Connections {
         }
         let quiet = open
             .values()
-            .find(|entry| !entry.calls.is_calling() && !entry.evicted.is_cancelled());
+            .find(|entry| !entry.calls.is_calling() && !entry.evicted.is_cancelled())
+            // Newcomers that have had no time to call are not pushed out by other newcomers.
+            .filter(|entry| entry.since.elapsed() >= GRACE);
         if let Some(entry) = quiet {
             tracing::debug!(pid = entry.calls.pid, "closing a connection to make room");
             entry.evicted.cancel();
@@ -121,6 +126,7 @@ impl Connections {
             calls: ConnectionCalls::new(peer.uid, peer.pid, newcomer),
             greeted: Arc::default(),
             evicted: CancellationToken::new(),
+            since: Instant::now(),
         });
         let layer = CallLayer {
             routes: self.routes.clone(),

@@ -91,7 +91,7 @@ async fn holder(
     }
     match ask(repository, ANSWER_DEADLINE).await {
         Holder::Serving { channel, status } => Some((Client::new(channel), *status)),
-        Holder::Absent | Holder::Silent(_) => None,
+        Holder::Absent | Holder::Elsewhere(_) | Holder::Silent(_) => None,
     }
 }
 

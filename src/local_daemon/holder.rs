@@ -2,6 +2,7 @@
 //! proves that it serves (G2).
 
 use std::{
+    io::ErrorKind,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -34,23 +35,30 @@ pub enum Holder {
     },
     /// Nobody listens where clients look.
     Absent,
+    /// The socket leads to the daemon of this other repository.
+    Elsewhere(String),
     /// Somebody listens and does not answer, or is not one of ours.
     Silent(String),
 }
 
 /// Asks the daemon of a repository for its status, at most for `deadline`.
 pub async fn ask(repository: &Repository, deadline: Duration) -> Holder {
-    ask_at(default_socket_path(repository), deadline).await
+    ask_at(repository, &default_socket_path(repository), deadline).await
 }
 
-/// Asks the daemon whose socket, or a link to it, lies at `usual`.
-pub async fn ask_at(usual: PathBuf, deadline: Duration) -> Holder {
-    let path = reachable(&usual);
+/// Asks the daemon of a repository whose socket, or a link to it, lies at `usual`.
+pub async fn ask_at(repository: &Repository, usual: &Path, deadline: Duration) -> Holder {
+    let path = reachable(usual);
     let attempt = async {
         let stream = match UnixStream::connect(&path).await {
             Ok(stream) => stream,
             // Nothing there, or nobody behind it (connect(2)).
-            Err(_) => return Holder::Absent,
+            Err(e) if [ErrorKind::NotFound, ErrorKind::ConnectionRefused].contains(&e.kind()) => {
+                return Holder::Absent;
+            }
+            Err(e) => {
+                return Holder::Silent(format!("{} cannot be reached: {e}", path.display()));
+            }
         };
         // The server's user too: what it tells us is as good as who it is (G2, G5).
         if let Err(error) = check_peer_uid_matches_self(&stream) {
@@ -63,6 +71,10 @@ pub async fn ask_at(usual: PathBuf, deadline: Duration) -> Holder {
             Ok::<_, Box<dyn std::error::Error>>((channel, status.into_inner()))
         };
         match answer.await {
+            // A copied or moved folder, or a link that a checkout brought, may lead elsewhere.
+            Ok((_, status)) if Path::new(&status.git_dir) != repository.common_dir() => {
+                Holder::Elsewhere(status.repository)
+            }
             Ok((channel, status)) => Holder::Serving {
                 channel,
                 status: Box::new(status),
@@ -104,14 +116,13 @@ async fn channel_over(
 
 /// Whether some process holds the repository's lock.
 pub fn lock_is_held(repository: &Repository) -> bool {
-    let store_dir = repository.store_dir();
-    store_dir.join("lock").exists() && matches!(RepositoryLock::try_take(&store_dir), Ok(None))
+    RepositoryLock::is_held(&repository.store_dir())
 }
 
 /// Waits until nobody holds the lock in `store_dir`, at most for `deadline`; false if one still does.
 pub async fn wait_until_free(store_dir: &Path, deadline: Duration) -> bool {
     let free = async {
-        while matches!(RepositoryLock::try_take(store_dir), Ok(None)) {
+        while RepositoryLock::is_held(store_dir) {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     };

@@ -45,6 +45,18 @@ impl RepositoryLock {
         }
     }
 
+    /// Whether some process holds the lock in `store_dir`. It looks through a shared lock, so those
+    /// who look do not take each other for a daemon, and makes nothing.
+    pub fn is_held(store_dir: &Path) -> bool {
+        let Ok(file) = File::open(store_dir.join("lock")) else {
+            return false;
+        };
+        matches!(
+            Flock::lock(file, FlockArg::LockSharedNonblock),
+            Err((_, Errno::EWOULDBLOCK))
+        )
+    }
+
     /// Whether the file that we hold is still the one at its path.
     pub fn still_ours(&self) -> bool {
         self.witness()()

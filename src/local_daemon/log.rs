@@ -51,7 +51,7 @@ impl State {
             fs::rename(&self.path, self.path.with_extension("log.1"))?;
             self.file = open(&self.path)?;
             self.written = 0;
-        } else if !self.path.exists() {
+        } else if self.path.symlink_metadata().is_err() {
             // `.heddle/` may be lost at any moment; what comes now should not be.
             self.file = open(&self.path)?;
             self.written = 0;
@@ -66,6 +66,8 @@ fn open(path: &Path) -> io::Result<File> {
         .append(true)
         .create(true)
         .mode(0o600)
+        // A checkout may have put a link in its place: it must not lead us anywhere.
+        .custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits())
         .open(path)
 }
 

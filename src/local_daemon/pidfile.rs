@@ -90,10 +90,13 @@ impl Drop for PidFile {
 
 fn put(path: &Path, contents: &PidFileContents) -> io::Result<Made> {
     let aside = path.with_extension("pid.new");
+    match fs::remove_file(&aside) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
     let mut file = OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(&aside)?;
     file.write_all(contents.render().as_bytes())?;

@@ -49,33 +49,48 @@ pub fn is_heddle_process(pid: i32) -> bool {
 
 /// The process that holds the `flock(2)` on a file, as the kernel says (proc_locks(5)); `None`
 /// where nobody does or the kernel does not say.
+#[cfg(target_os = "linux")]
 pub fn lock_holder(path: &Path) -> Option<i32> {
     use std::os::unix::fs::MetadataExt;
 
     let found = path.metadata().ok()?;
-    let device = found.dev();
-    let file = format!(
-        "{:02x}:{:02x}:{}",
+    let (device, inode) = (found.dev(), found.ino());
+    let device = format!(
+        "{:02x}:{:02x}",
         nix::sys::stat::major(device),
-        nix::sys::stat::minor(device),
-        found.ino()
+        nix::sys::stat::minor(device)
     );
-    holder_in(&std::fs::read_to_string("/proc/locks").ok()?, &file)
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    let holders = holders_of(&locks, &inode.to_string());
+    let exact = holders.iter().find(|(found, _)| *found == device);
+    // Btrfs gives stat(2) another device than the kernel's list of locks: then the inode must do,
+    // and the process must be one of ours.
+    let likely = || holders.iter().find(|(_, pid)| is_heddle_process(*pid));
+    exact.or_else(likely).map(|(_, pid)| *pid)
 }
 
-/// Finds the holder of `file` (`major:minor:inode`) in the text of proc_locks(5).
-fn holder_in(locks: &str, file: &str) -> Option<i32> {
-    locks.lines().find_map(|line| {
+/// Nothing tells of locks here.
+#[cfg(not(target_os = "linux"))]
+pub fn lock_holder(_: &Path) -> Option<i32> {
+    None
+}
+
+/// Device and process of each `flock(2)` on an inode, in the text of proc_locks(5).
+#[cfg(target_os = "linux")]
+fn holders_of<'a>(locks: &'a str, inode: &str) -> Vec<(&'a str, i32)> {
+    let holder = |line: &'a str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         // A waiter's line has an arrow in the second place and is not a holder's.
-        match fields.as_slice() {
-            [_, "FLOCK", _, _, pid, place, ..] if *place == file => pid.parse().ok(),
-            _ => None,
-        }
-    })
+        let [_, "FLOCK", _, _, pid, place, ..] = fields.as_slice() else {
+            return None;
+        };
+        let (device, found) = place.rsplit_once(':')?;
+        (found == inode).then_some((device, pid.parse().ok()?))
+    };
+    locks.lines().filter_map(holder).collect()
 }
 
-#[cfg(test)]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
 
@@ -87,9 +102,9 @@ mod tests {
 2: -> FLOCK  ADVISORY  WRITE 13 fe:00:43 0 EOF
 3: FLOCK  ADVISORY  WRITE 14 fe:00:42 0 EOF
 ";
-        assert_eq!(holder_in(locks, "fe:00:42"), Some(14));
-        assert_eq!(holder_in(locks, "fe:00:43"), Some(12));
-        assert_eq!(holder_in(locks, "fe:00:44"), None);
+        assert_eq!(holders_of(locks, "42"), [("fe:00", 14)]);
+        assert_eq!(holders_of(locks, "43"), [("fe:00", 12)]);
+        assert_eq!(holders_of(locks, "44"), []);
     }
 
     #[test]

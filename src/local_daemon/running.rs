@@ -1,7 +1,7 @@
 //! A running daemon: everything that it owns, and the one loop that everything that can happen to
 //! it goes through.
 
-use std::{future::Future, path::Path, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, io, path::Path, pin::pin, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -87,11 +87,12 @@ impl Running {
             ),
             Listener::Inherited(_) => None,
         };
-        let folders = FolderWatch::new(vec![
+        let mut folders = FolderWatch::new(vec![
             repository.heddle_dir(),
             repository.heddle_dir().join("sockets"),
             repository.store_dir(),
         ]);
+        folders.renew(&listener.files());
         Ok(Self {
             drain_timeout: config.drain_timeout(&settings),
             connections: Connections::new(routes, status, draining.clone()),
@@ -208,34 +209,50 @@ impl Running {
         tell(State::Ready(&self.services.summary()));
     }
 
-    /// Makes again what others removed, so that alive means reachable (G2).
+    /// Makes again what others removed, so that alive means reachable (G2). A daemon that cannot be
+    /// reached any more leaves.
     fn mend_folders(&mut self) -> Result<(), &'static str> {
         if !self.lock.still_ours() {
             return Err("the heddle folder in the Git folder was removed or replaced");
         }
-        let lost = match &self.listener {
-            Listener::Own(own) if own.is_displaced() => {
-                tracing::error!(socket = %self.listener.path(), "something else lies where our socket was");
-                false
-            }
-            Listener::Own(own) => !own.is_reachable(),
-            Listener::Inherited(_) => !default_socket_path(&self.repository).exists(),
-        };
-        if lost {
-            if !self.repository.root().exists() {
-                return Err("the repository was removed");
-            }
-            match self.listen_again() {
-                Ok(()) => tracing::info!("made the removed .heddle folder again"),
-                Err(error) => tracing::error!("cannot be reached any more: {error}"),
+        if !self.repository.root().exists() {
+            return Err("the repository was removed");
+        }
+        // Watched again before the last look: what is removed after that is noticed.
+        self.folders.renew(&self.listener.files());
+        if self.is_reachable() {
+            return self.restore_pidfile();
+        }
+        match self.listen_again() {
+            Ok(()) => tracing::info!("made the removed .heddle folder again"),
+            Err(error) => {
+                tracing::error!("cannot be reached any more: {error}");
+                return Err("nobody can reach the daemon any more");
             }
         }
+        self.folders.renew(&self.listener.files());
+        if !self.is_reachable() {
+            return Err("nobody can reach the daemon any more");
+        }
+        self.restore_pidfile()
+    }
+
+    fn is_reachable(&self) -> bool {
+        match &self.listener {
+            Listener::Own(own) => own.is_reachable(),
+            // A link of the manager's, or ours; without a path nobody needs one.
+            Listener::Inherited(_) => {
+                self.listener.path().is_empty() || default_socket_path(&self.repository).exists()
+            }
+        }
+    }
+
+    fn restore_pidfile(&mut self) -> Result<(), &'static str> {
         if let Some(pidfile) = &mut self.pidfile
             && let Err(error) = pidfile.restore()
         {
             tracing::warn!("cannot write the pidfile again: {error}");
         }
-        self.folders.renew();
         Ok(())
     }
 
@@ -243,6 +260,13 @@ impl Running {
         self.repository.folders().create()?;
         if let Listener::Own(own) = &mut self.listener {
             let usual = default_socket_path(&self.repository);
+            if own.is_displaced() {
+                let taken =
+                    io::Error::new(io::ErrorKind::AlreadyExists, "something else lies there");
+                return Err(io_error(format!("listen at {}", own.path().display()))(
+                    taken,
+                ));
+            }
             if own.link_again(&usual).map_err(io_error("listen again"))? {
                 return Ok(());
             }

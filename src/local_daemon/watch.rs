@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-/// Folders that are watched for removals.
+/// Folders that are watched for removals, and files that are to stay where they are.
 pub(super) struct FolderWatch {
     folders: Vec<PathBuf>,
     #[cfg(target_os = "linux")]
@@ -13,17 +13,15 @@ pub(super) struct FolderWatch {
 }
 
 impl FolderWatch {
-    /// Watches these folders, as far as they are there.
+    /// Watches these folders.
     pub(super) fn new(folders: Vec<PathBuf>) -> Self {
-        let mut watch = Self {
+        Self {
             folders,
             #[cfg(target_os = "linux")]
             events: None,
             #[cfg(target_os = "linux")]
             due: None,
-        };
-        watch.renew();
-        watch
+        }
     }
 }
 
@@ -33,15 +31,16 @@ impl FolderWatch {
     /// is under way.
     const SETTLED: std::time::Duration = std::time::Duration::from_millis(200);
 
-    /// Watches anew, after folders were made again.
-    pub(super) fn renew(&mut self) {
+    /// Watches anew, after folders were made again: also these files, which may lie elsewhere.
+    /// Whoever calls it looks at them once more: what goes before they are watched is not noticed.
+    pub(super) fn renew(&mut self, files: &[PathBuf]) {
         self.events = self
-            .start()
-            .inspect_err(|error| tracing::warn!("cannot notice removed heddle folders: {error}"))
+            .start(files)
+            .inspect_err(|error| tracing::warn!("removed heddle folders go unnoticed: {error}"))
             .ok();
     }
 
-    fn start(&self) -> std::io::Result<inotify::EventStream<[u8; 1024]>> {
+    fn start(&self, files: &[PathBuf]) -> std::io::Result<inotify::EventStream<[u8; 1024]>> {
         use inotify::{Inotify, WatchMask};
 
         let inotify = Inotify::init()?;
@@ -50,8 +49,18 @@ impl FolderWatch {
             | WatchMask::MOVED_FROM
             | WatchMask::MOVE_SELF
             | WatchMask::ONLYDIR;
-        for folder in &self.folders {
-            inotify.watches().add(folder, removals)?;
+        // An unlinked socket that is still open only loses a link, which is an attribute.
+        let going = WatchMask::ATTRIB
+            | WatchMask::DELETE_SELF
+            | WatchMask::MOVE_SELF
+            | WatchMask::DONT_FOLLOW;
+        let folders = self.folders.iter().map(|path| (path, removals));
+        let files = files.iter().map(|path| (path, going));
+        for (path, mask) in folders.chain(files) {
+            match inotify.watches().add(path, mask) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
         }
         inotify.into_event_stream([0; 1024])
     }
@@ -86,9 +95,9 @@ impl FolderWatch {
 
 #[cfg(not(target_os = "linux"))]
 impl FolderWatch {
-    /// Nothing to renew: launchd holds the socket there.
-    pub(super) fn renew(&mut self) {
-        let _ = &self.folders;
+    /// Nothing to renew: a daemon that nobody can reach any more leaves when it is idle.
+    pub(super) fn renew(&mut self, files: &[PathBuf]) {
+        let _ = (&self.folders, files);
     }
 
     /// Never resolves.

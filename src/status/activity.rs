@@ -67,7 +67,9 @@ impl Activity {
 
     /// Everything that is going on; 0 is idle.
     pub fn busy(&self) -> usize {
-        self.count(Kind::Call) + self.count(Kind::Stream) + self.count(Kind::Newcomer)
+        // A newcomer becomes a call, never the other way: counted in this order it is always seen.
+        let newcomers = self.count(Kind::Newcomer);
+        newcomers + self.count(Kind::Call) + self.count(Kind::Stream)
     }
 
     /// Since when nothing has been going on; `None` while something is.

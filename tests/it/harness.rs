@@ -203,6 +203,7 @@ impl TestRepo {
         match ask(&self.open(), DEADLINE).await {
             Holder::Serving { channel, .. } => channel,
             Holder::Absent => panic!("no daemon serves {}", self.root.display()),
+            Holder::Elsewhere(other) => panic!("the socket leads to {other}"),
             Holder::Silent(why) => panic!("{why}"),
         }
     }

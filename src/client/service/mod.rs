@@ -132,6 +132,8 @@ pub struct Installed {
     pub manager: Kind,
     /// Under which name.
     pub instance: String,
+    /// The repository's root: a copied folder brings the record, and is not installed.
+    pub repository: PathBuf,
 }
 
 /// Why a service could not be installed, removed or talked to.
@@ -201,7 +203,8 @@ impl Installed {
     /// What is recorded for a repository, if anything is.
     pub fn of(repository: &Repository) -> Option<Self> {
         let text = fs::read_to_string(record(repository)).ok()?;
-        toml::from_str(&text).ok()
+        let installed: Self = toml::from_str(&text).ok()?;
+        (installed.repository == repository.root()).then_some(installed)
     }
 }
 
@@ -232,6 +235,7 @@ pub fn install(repository: &Repository, unit: &Unit, now: bool) -> Result<Vec<St
     let installed = Installed {
         manager: kind,
         instance: unit.instance.clone(),
+        repository: unit.repository.clone(),
     };
     files::write_record(&record(repository), &installed)?;
     done.extend(manager.enable(unit, now)?);

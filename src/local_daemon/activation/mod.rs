@@ -7,7 +7,11 @@ mod launchd;
 mod own;
 mod systemd;
 
-use std::{io, os::unix::net::UnixListener, path::Path};
+use std::{
+    io,
+    os::unix::net::UnixListener,
+    path::{Path, PathBuf},
+};
 
 pub use handover::ActivationError;
 pub(super) use own::link_to;
@@ -66,6 +70,14 @@ impl Listener {
                 .ok()
                 .and_then(|address| address.as_pathname().map(Path::to_owned))
                 .map_or_else(String::new, |path| path.display().to_string()),
+        }
+    }
+
+    /// The files through which clients reach it, as far as they are ours.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Own(own) => own.files(),
+            Self::Inherited(_) => Vec::new(),
         }
     }
 

@@ -25,8 +25,11 @@ use crate::local_daemon::made::Made;
 /// Bytes that a socket's path may have (`sun_path` in unix(7), less its NUL).
 pub const SUN_PATH_MAX: usize = if cfg!(target_os = "macos") { 103 } else { 107 };
 
-/// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
-const BACKLOG: i32 = 4_096;
+/// Connections that may wait to be accepted: as many as the system allows (listen(2)).
+#[cfg(target_os = "linux")]
+const BACKLOG: Backlog = Backlog::MAXALLOWABLE;
+#[cfg(not(target_os = "linux"))]
+const BACKLOG: Backlog = Backlog::MAXCONN;
 
 /// A socket that we bound, and the path and link that lead to it.
 #[derive(Debug)]
@@ -45,6 +48,12 @@ impl OwnSocket {
     /// When no folder can hold the socket.
     pub fn bind(asked: &Path, usual: &Path) -> io::Result<Self> {
         refuse_occupied(asked, usual)?;
+        if asked != usual && asked.as_os_str().len() > SUN_PATH_MAX {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("a socket's path may have {SUN_PATH_MAX} bytes; name a shorter --socket"),
+            ));
+        }
         let direct = if asked.as_os_str().len() <= SUN_PATH_MAX {
             match listen_at(asked) {
                 // A filesystem without sockets: unix(7) has EPERM, others say it differently.
@@ -82,6 +91,15 @@ impl OwnSocket {
     /// Where it is bound.
     pub fn path(&self) -> &Path {
         self.bound.path()
+    }
+
+    /// The socket's path, and the link's where there is one.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let made = [Some(&self.bound), self.link.as_ref()];
+        made.into_iter()
+            .flatten()
+            .map(|made| made.path().to_owned())
+            .collect()
     }
 
     /// Whether clients still find it: the socket, and the link where there is one.
@@ -126,11 +144,15 @@ impl Drop for OwnSocket {
 /// What a client must connect to in order to reach the socket at `usual`: a link's target, since
 /// the link's own path may be too long for connect(2).
 pub fn reachable(usual: &Path) -> PathBuf {
-    match fs::read_link(usual) {
-        Ok(target) if target.is_absolute() => reachable(&target),
-        Ok(target) => usual.parent().unwrap_or(usual).join(target),
-        Err(_) => usual.to_owned(),
+    let mut path = usual.to_owned();
+    // As many as Linux itself follows (path_resolution(7)); a loop leads nowhere either way.
+    for _ in 0..40 {
+        match fs::read_link(&path) {
+            Ok(target) => path = path.parent().unwrap_or(Path::new("/")).join(target),
+            Err(_) => break,
+        }
     }
+    path
 }
 
 /// Makes a link to the socket at `usual` whose path is short and plain, and ends in `suffix`: for
@@ -184,7 +206,7 @@ fn listen_at(path: &Path) -> io::Result<UnixListener> {
     let address = UnixAddr::new(aside.as_path())?;
     socket::bind(socket.as_raw_fd(), &address)?;
     fs::set_permissions(&aside, Permissions::from_mode(0o600))?;
-    socket::listen(&socket, Backlog::new(BACKLOG)?)?;
+    socket::listen(&socket, BACKLOG)?;
     fs::rename(&aside, path)?;
     let listener = UnixListener::from(socket);
     listener.set_nonblocking(true)?;
