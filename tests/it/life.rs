@@ -257,7 +257,10 @@ fn g2_a_foreign_process_that_holds_the_lock_is_not_signalled() {
     let mut flock = repo.command("flock");
     flock.arg("--no-fork").arg(&lock).args(["sleep", "600"]);
     if repo.command("flock").arg("--version").output().is_err() {
-        return skip("g2_a_foreign_process", "flock(1) is not installed");
+        return skip(
+            "g2_a_foreign_process_that_holds_the_lock_is_not_signalled",
+            "flock(1) is not installed",
+        );
     }
     let mut holder = Bystander::start(&mut flock);
     eventually("flock(1) holds the lock", || {
