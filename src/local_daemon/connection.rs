@@ -222,6 +222,8 @@ async fn drive(stream: UnixStream, layer: CallLayer, entry: &Entry, draining: Ca
     let mut awaits_preface = true;
     loop {
         tokio::select! {
+            // What has come is looked at before a deadline is held to be missed.
+            biased;
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
                     tracing::debug!(pid = entry.calls.pid, "connection ended: {error}");

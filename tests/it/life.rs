@@ -39,7 +39,10 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::{Pid, getsid},
 };
-use tokio::sync::oneshot;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::oneshot,
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Code, Request, Response, Status,
@@ -257,7 +260,10 @@ fn g2_a_foreign_process_that_holds_the_lock_is_not_signalled() {
     let mut flock = repo.command("flock");
     flock.arg("--no-fork").arg(&lock).args(["sleep", "600"]);
     if repo.command("flock").arg("--version").output().is_err() {
-        return skip("g2_a_foreign_process", "flock(1) is not installed");
+        return skip(
+            "g2_a_foreign_process_that_holds_the_lock_is_not_signalled",
+            "flock(1) is not installed",
+        );
     }
     let mut holder = Bystander::start(&mut flock);
     eventually("flock(1) holds the lock", || {
@@ -428,7 +434,11 @@ fn g7_a_stop_ends_streams_with_a_reason_and_waits_for_no_silent_connection() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let repo = TestRepo::new();
         // With this deadline, a stop that something holds up does not end within the test.
-        let mut daemon = repo.serve_with(&["--drain-timeout", "1h"]);
+        let mut command = repo.command(HEDDLE);
+        command.args(["agent", "serve", "--drain-timeout", "1h"]);
+        command.env("HEDDLE_LOG", "debug");
+        let mut daemon = Daemon::spawn(command);
+        daemon.wait_for_line("serving");
         block_on(async {
             let channel = repo.channel().await;
             let mut streams = Vec::new();
@@ -442,7 +452,12 @@ fn g7_a_stop_ends_streams_with_a_reason_and_waits_for_no_silent_connection() {
             half_open.write_all(b"PRI * HTTP/2.0\r\n").unwrap();
             let mut garbage = UnixStream::connect(repo.socket()).unwrap();
             garbage.write_all(&[0]).unwrap();
-            until(&channel, |now| now.connections >= 7).await;
+            // A whole greeting, and then not a word: no answer to a ping either.
+            let mut mute = UnixStream::connect(repo.socket()).unwrap();
+            let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+            mute.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+            mute.write_all(&settings).unwrap();
+            until(&channel, |now| now.connections >= 8).await;
 
             daemon.signal(signal);
             for mut stream in streams {
@@ -451,9 +466,15 @@ fn g7_a_stop_ends_streams_with_a_reason_and_waits_for_no_silent_connection() {
                 assert_eq!(reason(&end), "DRAINING");
             }
             assert_eq!(daemon.wait().code(), Some(0), "{:#?}", daemon.log());
-            drop((silent, half_open, garbage));
+            drop((silent, half_open, garbage, mute));
         });
         daemon.wait_for_line("stopped");
+        // Nor for as long as it would have had to greet us.
+        let log = daemon.log();
+        assert!(
+            !log.iter().any(|line| line.contains("said nothing")),
+            "{log:#?}"
+        );
         assert!(!repo.socket().exists() && !repo.pidfile().exists());
     }
 }
@@ -528,12 +549,23 @@ fn g7_who_has_connected_before_the_stop_is_served() {
     // Asleep, it accepts nobody: they queue at the socket, and the signal arrives with them.
     daemon.signal(Signal::SIGSTOP);
     block_on(async {
+        let reads = CancellationToken::new();
+        reads.cancel();
+        let (asked, mut has_asked) = tokio::sync::mpsc::channel(40);
         let mut calls = Vec::new();
         for n in 0..40 {
-            let mut hooks = HookServiceClient::new(channel_at(repo.socket()).await.unwrap());
+            let relay = Relay {
+                path: repo.socket(),
+                reads: reads.clone(),
+                asked: Some(asked.clone()),
+            };
+            let mut hooks = HookServiceClient::new(relay.channel().await);
             calls.push(tokio::spawn(async move {
                 hooks.register_hook(hook(&format!("hook-{n}"))).await
             }));
+        }
+        for _ in 0..40 {
+            has_asked.recv().await.unwrap();
         }
         daemon.signal(Signal::SIGTERM);
         daemon.signal(Signal::SIGCONT);
@@ -560,7 +592,12 @@ fn g7_an_answer_that_its_client_reads_slowly_is_finished() {
         }
         // Of the answer, the daemon can send 256 bytes until the client begins to read.
         let reads = CancellationToken::new();
-        let narrow = channel_through_gate(repo.socket(), reads.clone()).await;
+        let relay = Relay {
+            path: repo.socket(),
+            reads: reads.clone(),
+            asked: None,
+        };
+        let narrow = relay.channel().await;
         let call = tokio::spawn(async move {
             OperationLogQueryServiceClient::new(narrow)
                 .query_operations(v1::QueryOperationsRequest::default())
@@ -584,31 +621,57 @@ fn g7_an_answer_that_its_client_reads_slowly_is_finished() {
     assert_eq!(daemon.wait().code(), Some(0));
 }
 
-/// A client that reads nothing until `reads` is cancelled, and then as any other.
-async fn channel_through_gate(path: PathBuf, reads: CancellationToken) -> Channel {
-    let connector = tower::service_fn(move |_: Uri| {
-        let (path, reads) = (path.clone(), reads.clone());
-        async move {
-            let daemon = tokio::net::UnixStream::connect(path).await?;
-            let (client, gate) = tokio::net::UnixStream::pair()?;
-            tokio::spawn(async move {
-                let (mut from_client, mut to_client) = gate.into_split();
-                let (mut from_daemon, mut to_daemon) = daemon.into_split();
-                let asks = tokio::io::copy(&mut from_client, &mut to_daemon);
-                let answers = async {
-                    reads.cancelled().await;
-                    tokio::io::copy(&mut from_daemon, &mut to_client).await
-                };
-                let _ = tokio::join!(asks, answers);
-            });
-            Ok::<_, std::io::Error>(TokioIo::new(client))
-        }
-    });
-    Endpoint::from_static("http://localhost")
-        .initial_stream_window_size(256)
-        .connect_with_connector(connector)
-        .await
-        .unwrap()
+/// Stands between a client and the daemon.
+#[derive(Clone)]
+struct Relay {
+    path: PathBuf,
+    /// Nothing of an answer is read before this is cancelled.
+    reads: CancellationToken,
+    /// Told when the name of a hook has been handed to the daemon's socket.
+    asked: Option<tokio::sync::mpsc::Sender<()>>,
+}
+
+impl Relay {
+    /// A channel whose client gives an answer room for 256 bytes at first.
+    async fn channel(self) -> Channel {
+        let connector = tower::service_fn(move |_: Uri| {
+            let relay = self.clone();
+            async move {
+                let daemon = tokio::net::UnixStream::connect(&relay.path).await?;
+                let (client, near) = tokio::net::UnixStream::pair()?;
+                tokio::spawn(relay.run(near, daemon));
+                Ok::<_, std::io::Error>(TokioIo::new(client))
+            }
+        });
+        Endpoint::from_static("http://localhost")
+            .initial_stream_window_size(256)
+            .connect_with_connector(connector)
+            .await
+            .unwrap()
+    }
+
+    async fn run(self, client: tokio::net::UnixStream, daemon: tokio::net::UnixStream) {
+        let (mut from_client, mut to_client) = client.into_split();
+        let (mut from_daemon, mut to_daemon) = daemon.into_split();
+        let questions = async {
+            let mut seen = Vec::new();
+            while from_client.read_buf(&mut seen).await? > 0 {
+                to_daemon.write_all(&seen).await?;
+                if seen.windows(5).any(|text| text == b"hook-")
+                    && let Some(asked) = &self.asked
+                {
+                    asked.send(()).await.map_err(std::io::Error::other)?;
+                }
+                seen.clear();
+            }
+            Ok::<_, std::io::Error>(())
+        };
+        let answers = async {
+            self.reads.cancelled().await;
+            tokio::io::copy(&mut from_daemon, &mut to_client).await
+        };
+        let _ = tokio::join!(questions, answers);
+    }
 }
 
 /// Waits until the daemon closes a connection.
@@ -696,9 +759,12 @@ fn is_gone(pid: i32) -> bool {
 fn an_unused_daemon_leaves_by_itself_but_not_while_a_stream_is_open() {
     let (repo, twin) = (TestRepo::new(), TestRepo::new());
     let args = ["--idle-timeout", "200ms"];
-    let mut daemon = repo.serve_with(&args);
+    let mut daemon = repo.serve();
     block_on(async {
         let mut events = operations(repo.channel().await).await;
+        configure(&repo, "idle_timeout = \"200ms\"");
+        daemon.signal(Signal::SIGHUP);
+        daemon.wait_for_line("read config.toml again");
         // The twin is the clock: it has the same timeout and no stream.
         for _ in 0..3 {
             let mut unused = twin.serve_with(&args);
@@ -721,10 +787,20 @@ fn an_unused_daemon_leaves_by_itself_but_not_while_a_stream_is_open() {
 fn a_connection_that_has_yet_to_call_keeps_the_daemon() {
     let (repo, twin) = (TestRepo::new(), TestRepo::new());
     let args = ["--idle-timeout", "100ms"];
-    let mut daemon = repo.serve_with(&args);
+    let mut daemon = repo.serve();
     let newcomer = UnixStream::connect(repo.socket()).unwrap();
-    assert_eq!(twin.serve_with(&args).wait().code(), Some(0));
-    assert!(daemon.ended().is_none());
+    block_on(async {
+        let channel = repo.channel().await;
+        until(&channel, |now| now.connections == 2).await;
+    });
+    configure(&repo, "idle_timeout = \"100ms\"");
+    daemon.signal(Signal::SIGHUP);
+    daemon.wait_for_line("read config.toml again");
+    for _ in 0..3 {
+        assert_eq!(twin.serve_with(&args).wait().code(), Some(0));
+    }
+    let log = daemon.log();
+    assert!(!log.iter().any(|line| line.contains("idle")), "{log:#?}");
     drop(newcomer);
     assert_eq!(daemon.wait().code(), Some(0));
 }

@@ -434,7 +434,10 @@ fn a_heddle_folder_that_is_a_link_or_a_file_is_refused_and_left_as_it_was() {
 #[test]
 fn a_heddle_folder_of_another_user_is_refused() {
     if !is_root() {
-        return skip("a_heddle_folder_of_another_user", "chown needs root");
+        return skip(
+            "a_heddle_folder_of_another_user_is_refused",
+            "chown needs root",
+        );
     }
     for folder in [".heddle", ".heddle/sockets", ".git/heddle"] {
         let repo = TestRepo::new();
@@ -447,7 +450,10 @@ fn a_heddle_folder_of_another_user_is_refused() {
 #[test]
 fn a_repository_of_another_user_is_refused_until_git_trusts_it() {
     if !is_root() {
-        return skip("a_repository_of_another_user", "chown needs root");
+        return skip(
+            "a_repository_of_another_user_is_refused_until_git_trusts_it",
+            "chown needs root",
+        );
     }
     let repo = TestRepo::new();
     let chown = |path: &Path| std::os::unix::fs::chown(path, Some(STRANGER), None).unwrap();
