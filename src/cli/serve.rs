@@ -128,22 +128,24 @@ async fn serve_until_signalled(repository: Repository, mut config: LocalDaemonCo
         }
     });
     let (first, asked) = tokio::sync::oneshot::channel::<()>();
-    let serving = serve(repository, config, async {
+    let mut serving = Box::pin(serve(repository, config, async {
         // The sender is dropped only together with this future.
         let _ = asked.await;
-    });
+    }));
     let second = async {
         ends.next().await;
         let _ = first.send(());
         ends.next().await
     };
     tokio::select! {
-        result = serving => {
+        result = &mut serving => {
             result?;
             Ok(ExitCode::SUCCESS)
         }
         number = second => {
             tracing::warn!("a second signal: ending at once");
+            // The lock is kept until the process has ended: a commit may be under way.
+            std::mem::forget(serving);
             Ok(ExitCode::from(128 + number))
         }
     }

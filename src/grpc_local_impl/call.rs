@@ -1,11 +1,13 @@
 //! What all handlers do with a request: check whose repository it means, find out who acts, and
 //! send a change down the road.
 
+use std::sync::{PoisonError, RwLock};
+
 use prost::Message;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 use uuid::Uuid;
 
-use super::{ConnectionCalls, Services};
+use super::{ConnectionCalls, Services, layer::LargeReply};
 use crate::{
     failure::{Failure, Reason},
     git::Identity,
@@ -20,10 +22,17 @@ pub(super) trait Keyed: Message {
 impl Services {
     /// Accepts an empty `repo_path`, or one that resolves to the served repository. A relative one
     /// starts at its root: where the daemon was started is no business of the caller's.
-    pub(super) fn check_repository(&self, repo_path: &str) -> Result<(), Failure> {
+    pub(super) async fn check_repository(&self, repo_path: &str) -> Result<(), Failure> {
         let served = &self.repository;
         let path = served.root().join(repo_path);
-        if repo_path.is_empty() || path == served.root() || served.contains(&path) {
+        if repo_path.is_empty() || path == served.root() || self.spellings.knows(repo_path) {
+            return Ok(());
+        }
+        // To resolve it is to look at the disk: not on a thread that others wait for.
+        let repository = served.clone();
+        let resolved = tokio::task::spawn_blocking(move || repository.contains(&path)).await;
+        if matches!(resolved, Ok(true)) {
+            self.spellings.learn(repo_path);
             return Ok(());
         }
         let asked: String = repo_path.chars().take(256).collect();
@@ -35,6 +44,15 @@ impl Services {
                 served.root().display()
             ),
         ))
+    }
+
+    /// A place for an answer that may be large (G8).
+    pub(super) async fn place_for_large(
+        &self,
+        connection: Option<&ConnectionCalls>,
+    ) -> Result<LargeReply, Failure> {
+        let place = LargeReply::place(&self.large_replies, connection).await;
+        place.ok_or_else(|| Failure::new(Reason::Internal, "the daemon has no room for answers"))
     }
 
     /// Sends one change down the road and answers its response, fresh or recorded.
@@ -57,6 +75,8 @@ impl Services {
             caller: self.caller(&request)?,
             request: request.get_ref().encode_to_vec(),
         };
+        // It may be large and its commit a while away; the mutation has what it needs.
+        drop(request);
         let answer = self.road.run(call, mutation, encode).await?;
         let response = O::decode(answer.as_slice()).map_err(|e| {
             tracing::error!("the recorded answer of {method} cannot be decoded: {e}");
@@ -91,6 +111,29 @@ impl Services {
             peer_uid,
             peer_pid: peer.and_then(|peer| peer.pid),
         })
+    }
+}
+
+/// Ways to write `repo_path` that were found to mean the served repository.
+#[derive(Debug, Default)]
+pub(super) struct Spellings {
+    known: RwLock<Vec<String>>,
+}
+
+impl Spellings {
+    /// So many are kept; clients use one or two.
+    const KEPT: usize = 8;
+
+    fn knows(&self, spelling: &str) -> bool {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.iter().any(|known| known == spelling)
+    }
+
+    fn learn(&self, spelling: &str) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() < Self::KEPT && spelling.len() < 4_096 {
+            known.push(spelling.to_owned());
+        }
     }
 }
 

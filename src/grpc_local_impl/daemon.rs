@@ -36,7 +36,7 @@ impl DaemonService for Arc<Services> {
         &self,
         request: Request<local::GetStatusRequest>,
     ) -> Result<Response<local::GetStatusResponse>, Status> {
-        self.check_repository(&request.get_ref().repo_path)?;
+        self.check_repository(&request.get_ref().repo_path).await?;
         let activity = &self.status.activity;
         let written = self.store.statistics();
         let sizes = self.store.sizes();
@@ -84,7 +84,7 @@ impl DaemonService for Arc<Services> {
         request: Request<local::ShutdownRequest>,
     ) -> Result<Response<local::ShutdownResponse>, Status> {
         let asked = request.get_ref();
-        self.check_repository(&asked.repo_path)?;
+        self.check_repository(&asked.repo_path).await?;
         if request.metadata().contains_key("heddle-transaction-id") {
             return Err(Failure::new(
                 Reason::InvalidField,

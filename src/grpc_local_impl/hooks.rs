@@ -6,9 +6,10 @@ use prost::Message;
 use tonic::{Request, Response, Status};
 
 use super::{
-    Services,
+    ConnectionCalls, Services,
     call::Keyed,
     later::{Pending, not_yet},
+    layer::LARGE,
     proto::v1::{self, hook_service_server::HookService},
 };
 use crate::hook::{self, DeregisterHook, Hook, HookEvent, RegisterHook};
@@ -46,7 +47,7 @@ impl HookService for Arc<Services> {
         request: Request<v1::RegisterHookRequest>,
     ) -> Result<Response<v1::Hook>, Status> {
         let asked = request.get_ref();
-        self.check_repository(&asked.repo_path)?;
+        self.check_repository(&asked.repo_path).await?;
         let hook = Hook::new(
             asked.name.clone(),
             asked.command.clone(),
@@ -69,7 +70,7 @@ impl HookService for Arc<Services> {
         request: Request<v1::DeregisterHookRequest>,
     ) -> Result<Response<v1::DeleteResponse>, Status> {
         let asked = request.get_ref();
-        self.check_repository(&asked.repo_path)?;
+        self.check_repository(&asked.repo_path).await?;
         let mutation = DeregisterHook::new(asked.name.clone(), Arc::clone(&self.hooks))?;
         self.change(
             "/heddle.v1.HookService/DeregisterHook",
@@ -84,11 +85,21 @@ impl HookService for Arc<Services> {
         &self,
         request: Request<v1::ListHooksRequest>,
     ) -> Result<Response<v1::ListHooksResponse>, Status> {
-        self.check_repository(&request.get_ref().repo_path)?;
+        self.check_repository(&request.get_ref().repo_path).await?;
         let hooks = self.hooks.hooks();
-        Ok(Response::new(v1::ListHooksResponse {
+        let answer = || v1::ListHooksResponse {
             hooks: hooks.iter().map(to_proto).collect(),
-        }))
+        };
+        // Names and commands are nearly all of it.
+        let bytes: usize = hooks
+            .iter()
+            .map(|h| h.name().len() + h.command().len())
+            .sum();
+        if bytes < LARGE / 2 {
+            return Ok(Response::new(answer()));
+        }
+        let connection = request.extensions().get::<ConnectionCalls>();
+        Ok(self.place_for_large(connection).await?.send(answer()))
     }
 
     async fn get_hook_event_schema(

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
+use prost::Message;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
 use tonic::{Code, Status as GrpcStatus, body::Body, service::Routes};
@@ -30,6 +31,10 @@ use crate::{
 
 /// Time in which a client must have read a large answer.
 const READING_TIME: Duration = Duration::from_secs(30);
+/// Bytes from which on an answer is a large one.
+pub(super) const LARGE: usize = 256 * 1024;
+/// Large answers that one connection may have in memory.
+const LARGE_PER_CONNECTION: usize = 2;
 
 /// The calls of one connection, and whose it is. Every request carries it.
 #[derive(Debug, Clone)]
@@ -48,6 +53,7 @@ struct Calls {
     changed: Notify,
     newcomer: Mutex<Option<Busy>>,
     stalled: CancellationToken,
+    large: Arc<Semaphore>,
 }
 
 impl ConnectionCalls {
@@ -62,6 +68,7 @@ impl ConnectionCalls {
                 changed: Notify::new(),
                 newcomer: Mutex::new(Some(newcomer)),
                 stalled: CancellationToken::new(),
+                large: Arc::new(Semaphore::new(LARGE_PER_CONNECTION)),
             }),
         }
     }
@@ -229,16 +236,32 @@ type Draining = Pin<Box<WaitForCancellationFutureOwned>>;
 /// response, so that the place is given back only when the client has read it.
 #[derive(Debug, Clone)]
 pub(super) struct LargeReply {
-    _place: Arc<OwnedSemaphorePermit>,
+    _places: Arc<[OwnedSemaphorePermit; 2]>,
 }
 
 impl LargeReply {
-    /// Waits for a place.
-    pub(super) async fn place(among: &Arc<Semaphore>) -> Option<Self> {
-        let permit = Arc::clone(among).acquire_owned().await.ok()?;
+    /// Waits for a place: first among the few of its connection, so that one client that does not
+    /// read leaves places for the others, then among all.
+    pub(super) async fn place(
+        among: &Arc<Semaphore>,
+        of: Option<&ConnectionCalls>,
+    ) -> Option<Self> {
+        let own = of.map_or(among, |connection| &connection.calls.large);
+        let own = Arc::clone(own).acquire_owned().await.ok()?;
+        let shared = Arc::clone(among).acquire_owned().await.ok()?;
         Some(Self {
-            _place: Arc::new(permit),
+            _places: Arc::new([own, shared]),
         })
+    }
+
+    /// Sends a response on its way: one that turned out small needs no place.
+    pub(super) fn send<M: Message>(self, message: M) -> tonic::Response<M> {
+        let is_large = message.encoded_len() > LARGE;
+        let mut response = tonic::Response::new(message);
+        if is_large {
+            response.extensions_mut().insert(self);
+        }
+        response
     }
 
     /// Gives the client its time to read; after that `stalled` is cancelled. Ends with the guard.

@@ -58,6 +58,7 @@ pub struct Services {
     /// Cancelled when the daemon begins to drain.
     pub draining: CancellationToken,
     large_replies: Arc<Semaphore>,
+    spellings: call::Spellings,
 }
 
 impl Services {
@@ -81,6 +82,7 @@ impl Services {
             daemon,
             draining,
             large_replies: Arc::new(Semaphore::new(LARGE_REPLIES)),
+            spellings: call::Spellings::default(),
         })
     }
 
@@ -101,6 +103,15 @@ impl Services {
                 .set_service_status(service, ServingStatus::Serving)
                 .await;
         }
+        let draining = self.draining.clone();
+        tokio::spawn(async move {
+            draining.cancelled().await;
+            for service in proto::SERVICES.iter().copied().chain([""]) {
+                health
+                    .set_service_status(service, ServingStatus::NotServing)
+                    .await;
+            }
+        });
         let reflection = || {
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(proto::DESCRIPTORS)

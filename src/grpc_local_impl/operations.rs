@@ -7,8 +7,7 @@ use prost::Message;
 use tonic::{Request, Response, Status};
 
 use super::{
-    RESPONSE_LIMIT, Services,
-    layer::LargeReply,
+    ConnectionCalls, RESPONSE_LIMIT, Services,
     proto::v1::{self, operation_log_query_service_server::OperationLogQueryService},
 };
 use crate::{
@@ -30,8 +29,9 @@ impl OperationLogQueryService for Arc<Services> {
         &self,
         request: Request<v1::QueryOperationsRequest>,
     ) -> Result<Response<v1::QueryOperationsResponse>, Status> {
+        let connection = request.extensions().get::<ConnectionCalls>().cloned();
         let asked = request.into_inner();
-        self.check_repository(&asked.repo_path)?;
+        self.check_repository(&asked.repo_path).await?;
         let limit = match asked.limit {
             0 => DEFAULT_LIMIT,
             limit => limit,
@@ -49,21 +49,15 @@ impl OperationLogQueryService for Arc<Services> {
                 left.checked_sub(bytes).map(|rest| left = rest).is_some()
             })
         };
-        let answer = |page: operation::Page| {
-            Response::new(v1::QueryOperationsResponse {
-                hits: page.operations.into_iter().map(to_proto).collect(),
-                truncated: page.truncated,
-            })
+        let answer = |page: operation::Page| v1::QueryOperationsResponse {
+            hits: page.operations.into_iter().map(to_proto).collect(),
+            truncated: page.truncated,
         };
         if small {
-            return Ok(answer(self.store.read(read)?));
+            return Ok(Response::new(answer(self.store.read(read)?)));
         }
-        let place = LargeReply::place(&self.large_replies).await;
-        let mut response = answer(self.store.read_large(read).await?);
-        if let Some(place) = place {
-            response.extensions_mut().insert(place);
-        }
-        Ok(response)
+        let place = self.place_for_large(connection.as_ref()).await?;
+        Ok(place.send(answer(self.store.read_large(read).await?)))
     }
 
     type StreamOperationsStream = Hits;
@@ -73,9 +67,10 @@ impl OperationLogQueryService for Arc<Services> {
         request: Request<v1::StreamOperationsRequest>,
     ) -> Result<Response<Hits>, Status> {
         let asked = request.into_inner();
-        self.check_repository(&asked.repo_path)?;
+        self.check_repository(&asked.repo_path).await?;
         let query = asked.query.unwrap_or_default();
         self.check_repository(&query.repo_path)
+            .await
             .map_err(|failure| failure.within("query"))?;
         let newest = self.road.newest();
         let last = *newest.borrow();
