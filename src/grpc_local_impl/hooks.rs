@@ -6,9 +6,10 @@ use prost::Message;
 use tonic::{Request, Response, Status};
 
 use super::{
-    Services,
+    LARGE_ANSWER, Services,
     call::Keyed,
     later::{Pending, not_yet},
+    layer::LargeAnswer,
     proto::v1::{self, hook_service_server::HookService},
 };
 use crate::hook::{self, DeregisterHook, Hook, HookEvent, RegisterHook};
@@ -86,7 +87,12 @@ impl HookService for Arc<Services> {
     ) -> Result<Response<v1::ListHooksResponse>, Status> {
         self.check_repository(&request.get_ref().repo_path)?;
         let hooks = self.hooks.hooks();
-        Ok(Response::new(v1::ListHooksResponse {
+        let bytes: usize = hooks.iter().map(|hook| hook.command().len()).sum();
+        let room = match bytes {
+            LARGE_ANSWER.. => LargeAnswer::room(request.extensions()).await,
+            _ => LargeAnswer::default(),
+        };
+        Ok(room.holds(v1::ListHooksResponse {
             hooks: hooks.iter().map(to_proto).collect(),
         }))
     }

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Status as GrpcStatus, body::Body, service::Routes};
 use tower::Service;
@@ -27,6 +27,14 @@ use crate::{
     failure::{Failure, Reason},
     status::{Busy, Kind, Method, Status},
 };
+
+/// Large answers that one connection may have under way; the next is not even made before the client
+/// has taken one of them, so that one that never reads holds little (G8).
+const LARGE_ANSWERS: usize = 2;
+
+/// Bytes of a response that are handed over at once. What is handed over lies in the connection's
+/// send buffer and the rest with its call, so a call lasts until its client has taken most of it.
+const PIECE: usize = 32 * 1024;
 
 /// The calls of one connection, and whose it is. Every request carries it.
 #[derive(Debug, Clone)]
@@ -44,6 +52,35 @@ struct Calls {
     begun: AtomicU64,
     ended: Notify,
     newcomer: Mutex<Option<Busy>>,
+    large_answers: Arc<Semaphore>,
+}
+
+/// Room for one large answer, until the client has taken it. The default is none, for a small one.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LargeAnswer {
+    room: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+impl LargeAnswer {
+    /// Waits for room on the connection that a request came by.
+    pub(super) async fn room(request: &http::Extensions) -> Self {
+        let Some(connection) = request.get::<ConnectionCalls>() else {
+            return Self::default();
+        };
+        let room = Arc::clone(&connection.calls.large_answers);
+        Self {
+            room: room.acquire_owned().await.ok().map(Arc::new),
+        }
+    }
+
+    /// The response that takes the room.
+    pub(super) fn holds<T>(self, message: T) -> tonic::Response<T> {
+        let mut response = tonic::Response::new(message);
+        if self.room.is_some() {
+            response.extensions_mut().insert(self);
+        }
+        response
+    }
 }
 
 impl ConnectionCalls {
@@ -57,6 +94,7 @@ impl ConnectionCalls {
                 begun: AtomicU64::new(0),
                 ended: Notify::new(),
                 newcomer: Mutex::new(Some(newcomer)),
+                large_answers: Arc::new(Semaphore::new(LARGE_ANSWERS)),
             }),
         }
     }
@@ -143,6 +181,7 @@ impl hyper::service::Service<Request<Incoming>> for CallLayer {
         let watch = Watch {
             _busy: activity.begin(kind),
             _in_flight: self.connection.begin(),
+            _large_answer: None,
             began: Instant::now(),
             method,
             failed: true,
@@ -176,13 +215,14 @@ fn refuse(watch: Watch) -> Response<WatchedBody> {
 }
 
 fn finish(
-    response: Response<Body>,
+    mut response: Response<Body>,
     path: &str,
     mut watch: Watch,
     draining: Option<Draining>,
 ) -> Response<WatchedBody> {
     // Only a call that was refused at once has its status in the headers.
     let refused = GrpcStatus::from_header_map(response.headers());
+    watch._large_answer = response.extensions_mut().remove();
     let response = match refused.as_ref().and_then(|s| status::of_tonic(s, path)) {
         Some(ours) => ours.into_http(),
         None => response,
@@ -195,8 +235,10 @@ type Draining = Pin<Box<WaitForCancellationFutureOwned>>;
 
 /// What is counted when a call ends, however it ends.
 struct Watch {
-    _busy: Busy,
+    // Dropped first: whoever is woken by the end of what is below must find this connection quiet.
     _in_flight: InFlight,
+    _busy: Busy,
+    _large_answer: Option<LargeAnswer>,
     method: Arc<Method>,
     began: Instant,
     failed: bool,
@@ -211,6 +253,7 @@ impl Drop for Watch {
 /// A response body that ends its call when it ends.
 pub struct WatchedBody {
     inner: Body,
+    rest: Bytes,
     watch: Option<Watch>,
     draining: Option<Draining>,
 }
@@ -219,6 +262,7 @@ impl WatchedBody {
     fn new(inner: Body, watch: Watch, draining: Option<Draining>) -> Self {
         Self {
             inner,
+            rest: Bytes::new(),
             watch: Some(watch),
             draining,
         }
@@ -243,6 +287,9 @@ impl http_body::Body for WatchedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, GrpcStatus>>> {
         let this = &mut *self;
+        if !this.rest.is_empty() {
+            return Poll::Ready(Some(Ok(piece_of(&mut this.rest))));
+        }
         if this.watch.is_none() {
             return Poll::Ready(None);
         }
@@ -254,25 +301,41 @@ impl http_body::Body for WatchedBody {
             status::draining().add_header(&mut trailers).ok();
             return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
         }
-        let polled = Pin::new(&mut this.inner).poll_frame(cx);
-        match &polled {
+        match Pin::new(&mut this.inner).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(trailers) = frame.trailers_ref() {
                     this.look_at(trailers);
                     this.watch = None;
                 }
+                Poll::Ready(Some(Ok(match frame.into_data() {
+                    Ok(data) => {
+                        this.rest = data;
+                        piece_of(&mut this.rest)
+                    }
+                    Err(frame) => frame,
+                })))
             }
-            Poll::Ready(Some(Err(_)) | None) => this.watch = None,
-            Poll::Pending => {}
+            ended @ Poll::Ready(Some(Err(_)) | None) => {
+                this.watch = None;
+                ended
+            }
+            Poll::Pending => Poll::Pending,
         }
-        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.watch.is_none() || self.inner.is_end_stream()
+        self.rest.is_empty() && (self.watch.is_none() || self.inner.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        if self.rest.is_empty() {
+            self.inner.size_hint()
+        } else {
+            SizeHint::default()
+        }
     }
+}
+
+fn piece_of(rest: &mut Bytes) -> Frame<Bytes> {
+    Frame::data(rest.split_to(rest.len().min(PIECE)))
 }

@@ -35,6 +35,8 @@ pub const REQUEST_LIMIT: usize = 4 * 1024 * 1024;
 pub const RESPONSE_LIMIT: usize = 3_500 * 1024;
 /// Event streams that may be open at once.
 pub const STREAM_LIMIT: usize = 256;
+/// Bytes from which on an answer is large: a connection may have only a few of those under way.
+const LARGE_ANSWER: usize = 128 * 1024;
 
 /// What every service works with.
 pub struct Services {

@@ -8,6 +8,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     RESPONSE_LIMIT, Services,
+    layer::LargeAnswer,
     proto::v1::{self, operation_log_query_service_server::OperationLogQueryService},
 };
 use crate::{
@@ -29,7 +30,7 @@ impl OperationLogQueryService for Arc<Services> {
         &self,
         request: Request<v1::QueryOperationsRequest>,
     ) -> Result<Response<v1::QueryOperationsResponse>, Status> {
-        let asked = request.into_inner();
+        let (_, extensions, asked) = request.into_parts();
         self.check_repository(&asked.repo_path)?;
         let limit = match asked.limit {
             0 => DEFAULT_LIMIT,
@@ -48,12 +49,13 @@ impl OperationLogQueryService for Arc<Services> {
                 left.checked_sub(bytes).map(|rest| left = rest).is_some()
             })
         };
-        let page = if small {
-            self.store.read(read)?
+        let (room, page) = if small {
+            (LargeAnswer::default(), self.store.read(read)?)
         } else {
-            self.store.read_large(read).await?
+            let room = LargeAnswer::room(&extensions).await;
+            (room, self.store.read_large(read).await?)
         };
-        Ok(Response::new(v1::QueryOperationsResponse {
+        Ok(room.holds(v1::QueryOperationsResponse {
             hits: page.operations.into_iter().map(to_proto).collect(),
             truncated: page.truncated,
         }))
