@@ -77,12 +77,16 @@ impl Connections {
     /// Room for one more connection. At the limit the oldest without a call is asked to go; where
     /// all are calling, this waits.
     pub(super) async fn room(&self) -> OwnedSemaphorePermit {
+        let mut going: Option<Arc<Entry>> = None;
         loop {
             let ended = self.status.activity.ended();
             if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
                 return permit;
             }
-            self.evict_one();
+            // One goes for one that comes, unless a call crossed and keeps it.
+            if going.as_ref().is_none_or(|entry| entry.calls.is_calling()) {
+                going = self.evict_one().or(going);
+            }
             tokio::select! {
                 Ok(permit) = Arc::clone(&self.room).acquire_owned() => return permit,
                 () = ended => {}
@@ -90,15 +94,14 @@ impl Connections {
         }
     }
 
-    fn evict_one(&self) {
+    fn evict_one(&self) -> Option<Arc<Entry>> {
         let open = lock(&self.open);
         let quiet = open
             .values()
-            .find(|entry| !entry.calls.is_calling() && !entry.evicted.is_cancelled());
-        if let Some(entry) = quiet {
-            tracing::debug!(pid = entry.calls.pid, "closing a connection to make room");
-            entry.evicted.cancel();
-        }
+            .find(|entry| !entry.calls.is_calling() && !entry.evicted.is_cancelled())?;
+        tracing::debug!(pid = quiet.calls.pid, "closing a connection to make room");
+        quiet.evicted.cancel();
+        Some(Arc::clone(quiet))
     }
 
     /// Serves an accepted connection in a task of its own.
