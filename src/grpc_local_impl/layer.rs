@@ -6,7 +6,7 @@ use std::{
     future::Future,
     pin::Pin,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
@@ -129,6 +129,7 @@ impl ConnectionCalls {
         }
         Arc::new(InFlight {
             calls: Arc::clone(&self.calls),
+            large: OnceLock::new(),
         })
     }
 }
@@ -136,6 +137,8 @@ impl ConnectionCalls {
 /// A call of this connection, until its answer is written to the socket.
 struct InFlight {
     calls: Arc<Calls>,
+    /// Its place among the large answers, if it is one.
+    large: OnceLock<DropGuard>,
 }
 
 impl Drop for InFlight {
@@ -181,7 +184,6 @@ impl hyper::service::Service<Request<Incoming>> for CallLayer {
             method,
             code: Code::Cancelled,
             peer_pid: self.connection.pid,
-            large: None,
         };
         let draining = watch
             .method
@@ -225,7 +227,10 @@ fn finish(
     };
     watch.code = refused.map_or(Code::Cancelled, |status| status.code());
     if let Some(large) = response.extensions().get::<LargeReply>() {
-        watch.large = Some(large.watch_over(&watch.in_flight.calls.stalled));
+        let in_flight = &watch.in_flight;
+        let guard = large.watch_over(&in_flight.calls.stalled);
+        // A call has one answer, so the slot is empty.
+        let _ = in_flight.large.set(guard);
     }
     response.map(|inner| WatchedBody::new(inner, watch, draining))
 }
@@ -284,13 +289,13 @@ impl LargeReply {
 
 /// What is counted when a call ends, however it ends.
 struct Watch {
-    _busy: Busy,
+    // Dropped first: whoever is woken by the end of what is below must find this connection quiet.
     in_flight: Arc<InFlight>,
+    _busy: Busy,
     method: Arc<Method>,
     began: Instant,
     code: Code,
     peer_pid: Option<i32>,
-    large: Option<DropGuard>,
 }
 
 impl Drop for Watch {

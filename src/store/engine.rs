@@ -10,6 +10,7 @@ use std::{
 
 use rusqlite::{Connection, MAIN_DB, config::DbConfig, wal::CheckpointMode};
 use tokio::sync::{Semaphore, watch};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Error, ReadTx, Write, checkpoint::Checkpointer, migrations, readers::Readers, writer::Writer,
@@ -31,7 +32,7 @@ pub struct Store {
 struct Inner {
     path: PathBuf,
     readers: Readers,
-    large_reads: Semaphore,
+    large_reads: Arc<Semaphore>,
     writer: Mutex<Option<Writer>>,
     statistics: Arc<WriterStatistics>,
     stopped: watch::Receiver<Option<&'static str>>,
@@ -76,7 +77,7 @@ impl Store {
             inner: Arc::new(Inner {
                 readers: Readers::new(path.clone()),
                 path,
-                large_reads: Semaphore::new(LARGE_READS),
+                large_reads: Arc::new(Semaphore::new(LARGE_READS)),
                 writer: Mutex::new(Some(writer)),
                 statistics,
                 stopped,
@@ -114,17 +115,30 @@ impl Store {
 
     /// A read that may take long, on the blocking pool; a few run at once, the rest wait.
     ///
+    /// It goes on by itself: a stream whose client does not read is not polled, and must not hold
+    /// the turn of others meanwhile (G8).
+    ///
     /// # Errors
     /// When the database cannot be read.
     pub async fn read_large<T: Send + 'static>(
         &self,
         read: impl FnOnce(&ReadTx<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let permit = self.inner.large_reads.acquire().await;
         let store = self.clone();
-        let result = tokio::task::spawn_blocking(move || store.read(read)).await;
-        drop(permit);
-        result.unwrap_or_else(|failed| Err(Error::Io(std::io::Error::other(failed))))
+        let turn = tokio::spawn(async move {
+            let turns = Arc::clone(&store.inner.large_reads);
+            let turn = turns.acquire_owned().await;
+            let read = tokio::task::spawn_blocking(move || {
+                let result = store.read(read);
+                drop(turn);
+                result
+            });
+            read.await
+        });
+        match AbortOnDropHandle::new(turn).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(failed)) | Err(failed) => Err(Error::Io(std::io::Error::other(failed))),
+        }
     }
 
     /// Writes and commits since the start.

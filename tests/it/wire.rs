@@ -79,12 +79,11 @@ async fn bytes_that_are_not_http2_end_their_connection_and_nothing_else() {
             frame(b"\0\0\x01\x01\x05\0\0\0\x02", &[0x82]),
         ),
     ];
-    for (what, bytes) in garbage {
+    for (_, bytes) in garbage {
         let mut stream = UnixStream::connect(repo.socket()).unwrap();
         // The daemon may have closed it before all is sent.
         let _ = stream.write_all(&bytes);
         wait_until_closed(&mut stream);
-        println!("{what}: closed");
         assert_serves(&repo).await;
     }
 }
