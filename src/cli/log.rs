@@ -160,7 +160,7 @@ fn parse_time(text: &str) -> std::result::Result<i64, String> {
     }
     let local = text.parse::<jiff::civil::DateTime>().ok();
     local
-        .and_then(|at| at.to_zoned_datetime(jiff::tz::TimeZone::system()).ok())
+        .and_then(|at| at.to_zoned(jiff::tz::TimeZone::system()).ok())
         .map(|at| at.timestamp().as_second())
         .ok_or_else(|| {
             format!("{text:?} is not a time; write 2h, 2026-11-23 or 2026-11-23T18:00:00Z")

@@ -138,7 +138,7 @@ pub(super) fn span(span: Duration) -> String {
 pub(super) fn time(seconds: i64) -> String {
     match jiff::Timestamp::from_second(seconds) {
         Ok(time) => time
-            .to_zoned_datetime(jiff::tz::TimeZone::system())
+            .to_zoned(jiff::tz::TimeZone::system())
             .strftime("%Y-%m-%d %H:%M:%S")
             .to_string(),
         Err(_) => seconds.to_string(),

@@ -190,6 +190,8 @@ fn the_readme_names_only_reasons_and_files_that_there_are() {
     let codes = ["UNAVAILABLE", "UNIMPLEMENTED", "HEAD", "SIGHUP", "SIGTERM"];
     let quoted = README.split('`').skip(1).step_by(2);
     let shouted = quoted
+        // Fields of the journal are no reasons.
+        .filter(|word| !word.starts_with("HEDDLE_"))
         .filter(|word| word.len() > 3 && word.chars().all(|c| c.is_ascii_uppercase() || c == '_'));
     for word in shouted {
         assert!(
