@@ -72,7 +72,7 @@ pub async fn ask_at(repository: &Repository, usual: &Path, deadline: Duration) -
         };
         match answer.await {
             // A copied or moved folder, or a link that a checkout brought, may lead elsewhere.
-            Ok((_, status)) if Path::new(&status.git_dir) != repository.common_dir() => {
+            Ok((_, status)) if status.git_dir != repository.common_dir().to_string_lossy() => {
                 Holder::Elsewhere(status.repository)
             }
             Ok((channel, status)) => Holder::Serving {
