@@ -192,12 +192,12 @@ impl hyper::service::Service<Request<Incoming>> for CallLayer {
         if watch.method.streaming && activity.count(Kind::Stream) > STREAM_LIMIT {
             return Box::pin(std::future::ready(Ok(refuse(watch))));
         }
-        let path = request.uri().path().to_owned();
+        let uri = request.uri().clone();
         request.extensions_mut().insert(self.connection.clone());
         let routes = self.routes.clone().call(request);
         Box::pin(async move {
             let Ok(response) = routes.await;
-            Ok(finish(response, &path, watch, draining))
+            Ok(finish(response, uri.path(), watch, draining))
         })
     }
 }

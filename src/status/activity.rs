@@ -2,10 +2,10 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicUsize, Ordering},
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{Notify, futures::Notified};
@@ -33,7 +33,9 @@ struct Counts {
     streams: AtomicUsize,
     newcomers: AtomicUsize,
     connections: AtomicUsize,
-    quiet_since: Mutex<Instant>,
+    began: Instant,
+    /// When something last ended, in nanoseconds since `began`: written on every call, so no lock.
+    quiet_since: AtomicU64,
     ended: Notify,
 }
 
@@ -44,7 +46,8 @@ impl Default for Counts {
             streams: AtomicUsize::new(0),
             newcomers: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
-            quiet_since: Mutex::new(Instant::now()),
+            began: Instant::now(),
+            quiet_since: AtomicU64::new(0),
             ended: Notify::new(),
         }
     }
@@ -74,7 +77,7 @@ impl Activity {
 
     /// Since when nothing has been going on; `None` while something is.
     pub fn quiet_since(&self) -> Option<Instant> {
-        (self.busy() == 0).then(|| *self.counts.quiet_since())
+        (self.busy() == 0).then(|| self.counts.quiet_since())
     }
 
     /// Resolves when something ends after this call: ask first, then look at the counts.
@@ -97,10 +100,8 @@ impl Counts {
         }
     }
 
-    fn quiet_since(&self) -> MutexGuard<'_, Instant> {
-        self.quiet_since
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn quiet_since(&self) -> Instant {
+        self.began + Duration::from_nanos(self.quiet_since.load(Ordering::SeqCst))
     }
 }
 
@@ -114,7 +115,8 @@ pub struct Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         // The time first: whoever sees the count at zero must see when that came to be.
-        *self.counts.quiet_since() = Instant::now();
+        let now = self.counts.began.elapsed().as_nanos() as u64;
+        self.counts.quiet_since.fetch_max(now, Ordering::SeqCst);
         self.counts.of(self.kind).fetch_sub(1, Ordering::SeqCst);
         self.counts.ended.notify_waiters();
     }

@@ -73,11 +73,13 @@ impl Checkpointer {
         if self.woken {
             self.woken = false;
             self.folded = pages;
-            return match pages {
+            return if pages < WORTH_IT {
                 // Begun anew already.
-                ..WORTH_IT => None,
-                WORTH_IT..TOO_LONG => Some(CheckpointMode::PASSIVE),
-                _ => Some(CheckpointMode::RESTART),
+                None
+            } else if pages < TOO_LONG {
+                Some(CheckpointMode::PASSIVE)
+            } else {
+                Some(CheckpointMode::RESTART)
             };
         }
         if pages - self.folded >= WORTH_IT

@@ -27,3 +27,4 @@ mod reflection;
 mod service;
 mod strangers;
 mod wire;
+mod wal;
