@@ -201,7 +201,7 @@ impl Running {
 
     /// Makes again what others removed, so that alive means reachable (G2).
     fn mend_folders(&mut self) -> Result<(), &'static str> {
-        if !self.lock.still_ours() {
+        if !self.lock.still_ours() || !self.services.store.in_place() {
             return Err("the heddle folder in the Git folder was removed or replaced");
         }
         let lost = match &self.listener {

@@ -12,8 +12,8 @@ use rusqlite::{Connection, MAIN_DB, config::DbConfig, wal::CheckpointMode};
 use tokio::sync::{Semaphore, watch};
 
 use super::{
-    Error, ReadTx, Write, checkpoint::Checkpointer, migrations, readers::Readers, writer::Writer,
-    writer::WriterStatistics,
+    Error, ReadTx, Write, checkpoint::Checkpointer, files::Files, migrations, readers::Readers,
+    writer::Writer, writer::WriterStatistics,
 };
 
 /// Large reads that may run at once, on the blocking pool.
@@ -35,6 +35,7 @@ struct Inner {
     writer: Mutex<Option<Writer>>,
     statistics: Arc<WriterStatistics>,
     stopped: watch::Receiver<Option<&'static str>>,
+    files: Files,
 }
 
 /// Bytes on disk.
@@ -62,12 +63,16 @@ impl Store {
             },
         };
         let connection = open_for_writing(&path).map_err(opened)?;
+        let files = Files::of(&path, with_suffix(&path, "-wal"))?;
         let checkpointer = Checkpointer::start(&path)?;
         let statistics = Arc::new(WriterStatistics::default());
         let (stopped_tx, stopped) = watch::channel(None);
         let writer = Writer::start(
             connection,
-            guard,
+            Box::new({
+                let files = files.clone();
+                move || guard() && files.in_place()
+            }),
             checkpointer,
             Arc::clone(&statistics),
             stopped_tx,
@@ -80,6 +85,7 @@ impl Store {
                 writer: Mutex::new(Some(writer)),
                 statistics,
                 stopped,
+                files,
             }),
         })
     }
@@ -129,6 +135,11 @@ impl Store {
             database: size(&self.inner.path),
             wal: size(&with_suffix(&self.inner.path, "-wal")),
         }
+    }
+
+    /// Whether the files that it has open are still the ones at their paths.
+    pub fn in_place(&self) -> bool {
+        self.inner.files.in_place()
     }
 
     /// Resolves with the reason when the writer had to stop by itself: a failed sync, or a lost

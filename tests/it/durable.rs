@@ -522,3 +522,37 @@ async fn g4_a_stop_leaves_everything_in_the_database_file() {
     .json();
     assert_eq!(hooks["hooks"][0]["name"], "last");
 }
+
+#[tokio::test]
+async fn g4_no_write_is_acknowledged_into_a_removed_or_replaced_database() {
+    for names in [
+        &["heddle.db", "heddle.db-wal", "heddle.db-shm"][..],
+        &["heddle.db-wal"],
+    ] {
+        for replace in [false, true] {
+            let repo = TestRepo::new();
+            let mut daemon = repo.serve();
+            let channel = repo.channel().await;
+            register(&channel, Uuid::new_v4(), "before").await.unwrap();
+            for name in names {
+                let path = repo.store_dir().join(name);
+                let other = repo.around().join(name);
+                fs::copy(&path, &other).unwrap();
+                fs::remove_file(&path).unwrap();
+                if replace {
+                    fs::rename(&other, &path).unwrap();
+                }
+            }
+            let key = Uuid::new_v4();
+            // The daemon may have noticed and left before the call reaches it.
+            let lost = register(&channel, key, "after").await.unwrap_err();
+            assert_eq!(lost.code(), tonic::Code::Unavailable, "{lost:?}");
+            assert_eq!(daemon.wait().code(), Some(1), "{:#?}", daemon.log());
+
+            let mut daemon = repo.serve();
+            register(&repo.channel().await, key, "after").await.unwrap();
+            daemon.crash();
+            assert_eq!(stored(&repo.store_dir()).effects(key), 1);
+        }
+    }
+}
