@@ -64,9 +64,9 @@ impl Store {
         };
         let connection = open_for_writing(&path).map_err(opened)?;
         let files = Files::of(&path, with_suffix(&path, "-wal"))?;
-        let checkpointer = Checkpointer::start(&path)?;
         let statistics = Arc::new(WriterStatistics::default());
         let (stopped_tx, stopped) = watch::channel(None);
+        let checkpointer = Checkpointer::start(&path, stopped_tx.clone())?;
         let writer = Writer::start(
             connection,
             Box::new({

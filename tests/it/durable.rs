@@ -556,3 +556,35 @@ async fn g4_no_write_is_acknowledged_into_a_removed_or_replaced_database() {
         }
     }
 }
+
+#[tokio::test]
+async fn g4_a_failed_sync_of_the_database_stops_the_daemon_and_loses_nothing() {
+    let repo = TestRepo::new();
+    let Some(fault) = Fault::new("g4_a_failed_sync_of_the_database", &repo) else {
+        return;
+    };
+    let mut daemon = Daemon::spawn(fault.serve(&repo));
+    daemon.wait_for_line("serving");
+    let channel = repo.channel().await;
+    // The database itself is synced only when the log is folded in.
+    fault.only("heddle.db");
+    fault.arm(Act::FailOn(EIO), 1, kinds::SYNC);
+    let mut acknowledged = Vec::new();
+    while fault.hit().is_none() {
+        let keys: Vec<Uuid> = (0..64).map(|_| Uuid::new_v4()).collect();
+        let calls = keys.iter().map(|key| register(&channel, *key, "walk"));
+        let answers = futures_util::future::join_all(calls).await;
+        let done = keys
+            .iter()
+            .zip(answers)
+            .filter(|(_, answer)| answer.is_ok());
+        acknowledged.extend(done.map(|(key, _)| *key));
+        assert!(acknowledged.len() < 100_000, "the log is never folded in");
+    }
+    assert_eq!(daemon.wait().code(), Some(1), "{:#?}", daemon.log());
+    assert!(repo.store_dir().join("heddle.db-wal").exists());
+    fault.disarm();
+    let _daemon = repo.serve();
+    let found = stored(&repo.store_dir());
+    assert!(acknowledged.iter().all(|key| found.effects(*key) == 1));
+}
