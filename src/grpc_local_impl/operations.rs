@@ -112,11 +112,14 @@ fn hits(follow: Follow, limit: u64) -> impl Stream<Item = Result<v1::OperationHi
 
 fn filter(asked: v1::QueryOperationsRequest) -> Result<OperationFilter, Failure> {
     let given = |text: String| (!text.is_empty()).then_some(text);
-    let verbs = asked
+    let mut verbs = asked
         .verbs
         .iter()
         .map(|name| verb(name))
         .collect::<Result<Vec<_>, _>>()?;
+    // Repeated ones would only make the query longer.
+    verbs.sort_unstable();
+    verbs.dedup();
     let hides_checkpoints = verbs.is_empty() && !asked.include_checkpoints;
     Ok(OperationFilter {
         actor: given(asked.actor),

@@ -11,7 +11,7 @@ use crate::failure::{Failure, Reason};
 pub enum Error {
     /// SQLite's answer; [`Error::reason`] sorts it.
     #[error("{}", describe(.0))]
-    Sqlite(#[from] rusqlite::Error),
+    Sqlite(rusqlite::Error),
     /// The database file cannot be opened or made.
     #[error("cannot open {}: {source}", path.display())]
     Open {
@@ -90,6 +90,16 @@ impl Error {
     }
 }
 
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        // A fault of ours; its words are for us, and no caller is shown a statement.
+        if sqlite_reason(&error) == Reason::Internal {
+            tracing::error!("the database refused a statement: {error}");
+        }
+        Self::Sqlite(error)
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
@@ -130,14 +140,13 @@ fn describe(error: &rusqlite::Error) -> String {
             "the disk that holds heddle's database did not do what was asked ({}); look at the system log, then try again",
             code_name(error)
         ),
-        // A fault of ours: the code is for the report, the daemon's log has the rest.
-        _ => format!("the database refused a statement ({})", code_name(error)),
+        _ => "the daemon failed to use its database as it should; its log says more".into(),
     }
 }
 
 fn code_name(error: &rusqlite::Error) -> String {
     match error.sqlite_error() {
         Some(e) => format!("SQLite error {}", e.extended_code),
-        None => error.to_string(),
+        None => "no SQLite error".into(),
     }
 }
