@@ -31,7 +31,7 @@ pub struct Store {
 struct Inner {
     path: PathBuf,
     readers: Readers,
-    large_reads: Semaphore,
+    large_reads: Arc<Semaphore>,
     writer: Mutex<Option<Writer>>,
     statistics: Arc<WriterStatistics>,
     stopped: watch::Receiver<Option<&'static str>>,
@@ -81,7 +81,7 @@ impl Store {
             inner: Arc::new(Inner {
                 readers: Readers::new(path.clone()),
                 path,
-                large_reads: Semaphore::new(LARGE_READS),
+                large_reads: Arc::new(Semaphore::new(LARGE_READS)),
                 writer: Mutex::new(Some(writer)),
                 statistics,
                 stopped,
@@ -116,11 +116,17 @@ impl Store {
         &self,
         read: impl FnOnce(&ReadTx<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let permit = self.inner.large_reads.acquire().await;
+        let permit = Arc::clone(&self.inner.large_reads).acquire_owned().await;
         let store = self.clone();
-        let result = tokio::task::spawn_blocking(move || store.read(read)).await;
-        drop(permit);
-        result.unwrap_or_else(|failed| Err(Error::Io(std::io::Error::other(failed))))
+        // The read goes on when its caller is gone, and so must its permit.
+        let reading = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            store.read(read)
+        });
+        reading.await.unwrap_or_else(|failed| {
+            tracing::error!("a read ended without an answer: {failed}");
+            Err(Error::ReadFailed)
+        })
     }
 
     /// Writes and commits since the start.

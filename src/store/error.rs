@@ -57,6 +57,9 @@ pub enum Error {
     /// Too many writes are waiting.
     #[error("1,024 writes are waiting already; try again in a moment")]
     QueueFull,
+    /// A read ended without a result: it panicked, or the runtime is going.
+    #[error("the daemon failed while it read its database; its log says more")]
+    ReadFailed,
     /// The writer has stopped, for good.
     #[error(
         "the daemon no longer writes: it is stopping, or a sync to disk failed; call again once it has been restarted"
@@ -73,6 +76,7 @@ impl Error {
             Self::Io(_) | Self::Stopped => Reason::StoreIo,
             Self::Newer { .. } | Self::Foreign { .. } => Reason::StoreNewer,
             Self::Lost => Reason::StoreLost,
+            Self::ReadFailed => Reason::Internal,
             Self::QueueFull => Reason::WriteQueueFull,
             Self::Refused(failure) => failure.reason,
         }
