@@ -31,7 +31,7 @@ pub const fn code(reason: Reason) -> Code {
         Reason::MethodUnknown | Reason::NotImplemented | Reason::ProtocolViolation => {
             Code::Unimplemented
         }
-        Reason::Draining | Reason::StoreLost => Code::Unavailable,
+        Reason::Draining | Reason::StoreLost | Reason::StoreStopped => Code::Unavailable,
         Reason::StoreCorrupt => Code::DataLoss,
         Reason::StoreIo | Reason::Internal => Code::Internal,
     }

@@ -73,7 +73,8 @@ impl Error {
         match self {
             Self::Sqlite(error) => sqlite_reason(error),
             Self::Open { source, .. } => source.reason(),
-            Self::Io(_) | Self::Stopped => Reason::StoreIo,
+            Self::Io(_) => Reason::StoreIo,
+            Self::Stopped => Reason::StoreStopped,
             Self::Newer { .. } | Self::Foreign { .. } => Reason::StoreNewer,
             Self::Lost => Reason::StoreLost,
             Self::ReadFailed => Reason::Internal,
