@@ -15,7 +15,7 @@ use rusqlite::{Connection, ErrorCode, MAIN_DB, config::DbConfig};
 use tokio::sync::watch;
 
 use super::{Error, StoreGuard, checkpoint::Checkpointer};
-use crate::failure::Failure;
+use crate::failure::{Failure, Reason};
 
 /// Writes that may wait; one more is refused.
 pub const QUEUE_LIMIT: usize = 1_024;
@@ -232,7 +232,7 @@ impl Committer {
         if let Some(reason) = fatal {
             tracing::error!("{reason}: the daemon writes no more and leaves");
             self.stopped.send_replace(Some(reason));
-        } else if batch.len() > 1 {
+        } else if batch.len() > 1 && error.reason() == Reason::StoreFull {
             // One of them may be too large for what the disk has left: give each its own chance.
             return batch.into_iter().for_each(|write| self.commit(vec![write]));
         }
