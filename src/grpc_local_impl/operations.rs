@@ -78,7 +78,11 @@ impl OperationLogQueryService for Arc<Services> {
         self.check_repository(&query.repo_path)
             .map_err(|failure| failure.within("query"))?;
         let newest = self.road.newest();
-        let last = *newest.borrow();
+        let mut last = *newest.borrow();
+        if asked.after_seq > last {
+            // A query sees a commit a moment before it is published.
+            last = self.store.read(|tx| tx.newest_operation())?;
+        }
         if asked.after_seq > last {
             return Err(Failure::field(
                 Reason::InvalidField,
