@@ -51,13 +51,13 @@ impl Checkpointer {
             .spawn(move || {
                 let mut connection = None;
                 while woken.recv().is_ok() {
+                    let _done = Done(&now_folding);
                     if let Err(error) = fold(&mut connection, &path) {
                         tracing::warn!("the write-ahead log could not be folded in: {error}");
                         if error.is_failed_sync() {
                             stopped.send_replace(Some(SYNC_FAILED));
                         }
                     }
-                    now_folding.store(false, Ordering::Release);
                 }
             })?;
         Ok(Self {
@@ -93,9 +93,26 @@ impl Checkpointer {
         {
             self.folding.store(true, Ordering::Release);
             self.woken = wake.try_send(()).is_ok();
-            self.folding.store(self.woken, Ordering::Release);
+            if !self.woken {
+                // The thread is gone: the writer folds by itself.
+                self.folding.store(false, Ordering::Release);
+                self.folded = pages;
+                return Some(match pages {
+                    ..TOO_LONG => CheckpointMode::PASSIVE,
+                    _ => CheckpointMode::RESTART,
+                });
+            }
         }
         None
+    }
+}
+
+/// Says that the thread folds no more, also where it panicked.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 
