@@ -205,8 +205,6 @@ fn open_for_writing(path: &Path) -> Result<Connection, Error> {
          PRAGMA journal_size_limit = 16777216;
          PRAGMA cache_size = -2048;",
     )?;
-    #[cfg(target_os = "macos")]
-    connection.execute_batch("PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;")?;
     migrations::migrate(&mut connection, path)?;
     // What a killed daemon wrote and did not sync is recovered from the page cache, and would be
     // answered from, yet a power cut would take it. Folding it in writes and syncs it anew (G4).
@@ -222,5 +220,7 @@ pub(super) fn configure(connection: &Connection) -> Result<(), Error> {
     // bound: several times the cost of the read itself.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;")?;
+    #[cfg(target_os = "macos")]
+    connection.execute_batch("PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;")?;
     Ok(())
 }
