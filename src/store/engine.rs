@@ -196,16 +196,25 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 fn open_for_writing(path: &Path) -> Result<Connection, Error> {
     let mut connection = Connection::open(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     configure(&connection)?;
+    // Not ours until it is known to be: then nothing of it is changed, not even on closing.
+    let keep_log = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+    connection.set_db_config(keep_log, true)?;
+    let taken = migrations::check(&connection, path)?;
+    connection.set_db_config(keep_log, false)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if mode != "wal" {
+        let what = format!("its journal mode stays {mode}");
+        return Err(std::io::Error::other(what).into());
+    }
     connection.execute_batch(
-        "PRAGMA journal_mode = WAL;
-         PRAGMA synchronous = FULL;
+        "PRAGMA synchronous = FULL;
          PRAGMA wal_autocheckpoint = 0;
          PRAGMA journal_size_limit = 16777216;
          PRAGMA cache_size = -2048;",
     )?;
-    migrations::migrate(&mut connection, path)?;
+    migrations::migrate(&mut connection, taken)?;
     // What a killed daemon wrote and did not sync is recovered from the page cache, and would be
     // answered from, yet a power cut would take it. Folding it in writes and syncs it anew (G4).
     connection.wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::FULL)?;

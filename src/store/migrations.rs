@@ -63,12 +63,9 @@ const STEPS: &[&str] = &["
     ) STRICT;
 "];
 
-/// Brings the database to the newest schema; each step is one transaction.
-pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Error> {
+/// How many steps the database has taken; refuses one that is not ours or too new. Only reads.
+pub(super) fn check(connection: &Connection, path: &Path) -> Result<usize, Error> {
     let taken: usize = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    if taken == STEPS.len() {
-        return Ok(());
-    }
     let owner: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     if (taken > 0 || has_tables(connection)?) && owner != APPLICATION_ID {
         return Err(Error::Foreign {
@@ -90,6 +87,11 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Er
             known: STEPS.len(),
         });
     }
+    Ok(taken)
+}
+
+/// Takes the steps after the first `taken`; each is one transaction.
+pub(super) fn migrate(connection: &mut Connection, taken: usize) -> Result<(), Error> {
     for (index, step) in STEPS.iter().enumerate().skip(taken) {
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         tx.execute_batch(step)?;

@@ -588,3 +588,36 @@ async fn g4_a_failed_sync_of_the_database_stops_the_daemon_and_loses_nothing() {
     let found = stored(&repo.store_dir());
     assert!(acknowledged.iter().all(|key| found.effects(*key) == 1));
 }
+
+#[test]
+fn a_database_that_is_not_ours_or_is_newer_is_refused_and_not_touched() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let heddle = 0x4844_444c;
+    for (owner, version, said) in [
+        (0, 1, "another program"),
+        (7, 1, "another program"),
+        (0, 0, "another program"),
+        (heddle, 999, "upgrade heddle"),
+    ] {
+        let repo = TestRepo::new();
+        fs::create_dir(repo.store_dir()).unwrap();
+        let path = repo.store_dir().join("heddle.db");
+        let database = rusqlite::Connection::open(&path).unwrap();
+        database
+            .execute_batch(&format!(
+                "CREATE TABLE theirs (x); PRAGMA application_id = {owner}; PRAGMA user_version = {version};"
+            ))
+            .unwrap();
+        drop(database);
+        let mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        mode(0o640);
+        let before = fs::read(&path).unwrap();
+
+        let refused = run(repo.command(HEDDLE).args(["agent", "serve"])).fails_with(1);
+        assert!(refused.contains(said), "{owner} {version}: {refused}");
+        assert_eq!(fs::read(&path).unwrap(), before, "{owner} {version}");
+        let left = path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(left, 0o640, "{owner} {version}");
+    }
+}
