@@ -6,9 +6,10 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
-use rusqlite::{Connection, MAIN_DB, config::DbConfig, wal::CheckpointMode};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, config::DbConfig, wal::CheckpointMode};
 use tokio::sync::{Semaphore, watch};
 
 use super::{
@@ -18,6 +19,9 @@ use super::{
 
 /// Large reads that may run at once, on the blocking pool.
 const LARGE_READS: usize = 4;
+
+/// How long a statement waits while another program has the database locked.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Asked before each commit: is the folder still the one that we locked (G1)?
 pub type StoreGuard = Box<dyn Fn() -> bool + Send>;
@@ -217,13 +221,30 @@ fn open_for_writing(path: &Path) -> Result<Connection, Error> {
     migrations::migrate(&mut connection, taken)?;
     // What a killed daemon wrote and did not sync is recovered from the page cache, and would be
     // answered from, yet a power cut would take it. Folding it in writes and syncs it anew (G4).
-    connection.wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::FULL)?;
+    connection.busy_timeout(Duration::ZERO)?;
+    match connection.wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::FULL) {
+        Ok(_) => {}
+        // Another program reads an older state, for as long as it likes: the log stays, and is
+        // made durable where it is.
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+            tracing::warn!(
+                "another program has {} open and is in the middle of it",
+                path.display()
+            );
+            let wal = with_suffix(path, "-wal");
+            fs::File::open(&wal)?.sync_all()?;
+            path.parent()
+                .map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())?;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    connection.busy_timeout(PATIENCE)?;
     Ok(connection)
 }
 
 /// What every connection is set to.
 pub(super) fn configure(connection: &Connection) -> Result<(), Error> {
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.busy_timeout(PATIENCE)?;
     connection.set_prepared_statement_cache_capacity(32);
     // Else a cached statement is compiled again whenever a parameter that the planner looked at is
     // bound: several times the cost of the read itself.

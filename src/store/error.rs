@@ -119,13 +119,10 @@ fn sqlite_reason(error: &rusqlite::Error) -> Reason {
         Some(ErrorCode::DiskFull) => Reason::StoreFull,
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Reason::StoreReadOnly,
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Reason::StoreCorrupt,
-        Some(
-            ErrorCode::SystemIoFailure
-            | ErrorCode::CannotOpen
-            | ErrorCode::DatabaseBusy
-            | ErrorCode::DatabaseLocked
-            | ErrorCode::OutOfMemory,
-        ) => Reason::StoreIo,
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Reason::StoreBusy,
+        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::OutOfMemory) => {
+            Reason::StoreIo
+        }
         _ => Reason::Internal,
     }
 }
@@ -140,6 +137,9 @@ fn describe(error: &rusqlite::Error) -> String {
         }
         Reason::StoreCorrupt => {
             "heddle's database (heddle.db in the Git folder's heddle/) is damaged; stop the daemon, move the file away and keep it, and start again with an empty one".into()
+        }
+        Reason::StoreBusy => {
+            "another program has heddle's database (heddle.db) open and keeps it locked; end what it is doing there and try again".into()
         }
         Reason::StoreIo => format!(
             "the disk that holds heddle's database did not do what was asked ({}); look at the system log, then try again",

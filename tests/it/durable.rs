@@ -621,3 +621,41 @@ fn a_database_that_is_not_ours_or_is_newer_is_refused_and_not_touched() {
         assert_eq!(left, 0o640, "{owner} {version}");
     }
 }
+
+#[tokio::test]
+async fn a_start_goes_on_beside_a_program_that_reads_the_database() {
+    let repo = TestRepo::new();
+    let mut daemon = repo.serve();
+    let channel = repo.channel().await;
+    register(&channel, Uuid::new_v4(), "old").await.unwrap();
+    let reader = rusqlite::Connection::open(repo.store_dir().join("heddle.db")).unwrap();
+    let count = "SELECT count(*) FROM operation";
+    reader.execute_batch("BEGIN").unwrap();
+    let seen = |n: i64| assert_eq!(reader.query_row(count, [], |row| row.get(0)), Ok(n));
+    seen(1);
+    let key = Uuid::new_v4();
+    let answer = register(&channel, key, "new").await.unwrap();
+    daemon.crash();
+
+    let daemon = repo.serve();
+    daemon.wait_for_line("another program has");
+    let channel = repo.channel().await;
+    assert_eq!(register(&channel, key, "new").await.unwrap(), answer);
+    register(&channel, Uuid::new_v4(), "newer").await.unwrap();
+    seen(1);
+}
+
+#[tokio::test]
+async fn a_program_that_keeps_the_database_locked_is_told_of() {
+    let repo = TestRepo::new();
+    let _daemon = repo.serve();
+    let channel = repo.channel().await;
+    let other = rusqlite::Connection::open(repo.store_dir().join("heddle.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let busy = register(&channel, Uuid::new_v4(), "hook")
+        .await
+        .unwrap_err();
+    assert_eq!(reason(&busy), "STORE_BUSY", "{busy:?}");
+    other.execute_batch("ROLLBACK").unwrap();
+    register(&channel, Uuid::new_v4(), "hook").await.unwrap();
+}
