@@ -45,6 +45,8 @@ reasons! {
     Draining = "DRAINING": "The daemon is stopping; the call was not carried out, or the stream ends here. Try again.",
     ServedElsewhere = "SERVED_ELSEWHERE": "This daemon was started although another one serves the repository; it says so and goes. Try again.",
     StoreLost = "STORE_LOST": "The heddle folder was removed or replaced under the daemon, which is leaving. Try again.",
+    StoreStopped = "STORE_STOPPED": "The daemon writes no more, after a failure, and is leaving. Try again.",
+    StoreBusy = "STORE_BUSY": "Another program keeps the database locked. Nothing was changed. Try again.",
     StoreFull = "STORE_FULL": "The disk is full, or a quota is reached. Nothing was changed.",
     StoreReadOnly = "STORE_READ_ONLY": "The disk or the database cannot be written. Nothing was changed.",
     StoreCorrupt = "STORE_CORRUPT": "The database is damaged.",

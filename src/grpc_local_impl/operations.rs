@@ -73,7 +73,11 @@ impl OperationLogQueryService for Arc<Services> {
             .await
             .map_err(|failure| failure.within("query"))?;
         let newest = self.road.newest();
-        let last = *newest.borrow();
+        let mut last = *newest.borrow();
+        if asked.after_seq > last {
+            // A query sees a commit a moment before it is published.
+            last = self.store.read(|tx| tx.newest_operation())?;
+        }
         if asked.after_seq > last {
             return Err(Failure::field(
                 Reason::InvalidField,
@@ -107,11 +111,14 @@ fn hits(follow: Follow, limit: u64) -> impl Stream<Item = Result<v1::OperationHi
 
 fn filter(asked: v1::QueryOperationsRequest) -> Result<OperationFilter, Failure> {
     let given = |text: String| (!text.is_empty()).then_some(text);
-    let verbs = asked
+    let mut verbs = asked
         .verbs
         .iter()
         .map(|name| verb(name))
         .collect::<Result<Vec<_>, _>>()?;
+    // Repeated ones would only make the query longer.
+    verbs.sort_unstable();
+    verbs.dedup();
     let hides_checkpoints = verbs.is_empty() && !asked.include_checkpoints;
     Ok(OperationFilter {
         actor: given(asked.actor),

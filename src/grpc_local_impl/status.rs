@@ -31,7 +31,11 @@ pub const fn code(reason: Reason) -> Code {
         Reason::MethodUnknown | Reason::NotImplemented | Reason::ProtocolViolation => {
             Code::Unimplemented
         }
-        Reason::Draining | Reason::ServedElsewhere | Reason::StoreLost => Code::Unavailable,
+        Reason::Draining
+        | Reason::ServedElsewhere
+        | Reason::StoreLost
+        | Reason::StoreStopped
+        | Reason::StoreBusy => Code::Unavailable,
         Reason::StoreCorrupt => Code::DataLoss,
         Reason::StoreIo | Reason::Internal => Code::Internal,
     }

@@ -212,7 +212,7 @@ impl Running {
     /// Makes again what others removed, so that alive means reachable (G2). A daemon that cannot be
     /// reached any more leaves.
     fn mend_folders(&mut self) -> Result<(), &'static str> {
-        if !self.lock.still_ours() {
+        if !self.lock.still_ours() || !self.services.store.in_place() {
             return Err("the heddle folder in the Git folder was removed or replaced");
         }
         if !self.repository.root().exists() {

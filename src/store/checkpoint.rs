@@ -13,9 +13,10 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use rusqlite::{Connection, MAIN_DB, wal::CheckpointMode};
+use rusqlite::{Connection, MAIN_DB, config::DbConfig, wal::CheckpointMode};
+use tokio::sync::watch;
 
-use super::{Error, engine::configure};
+use super::{Error, engine::configure, writer::SYNC_FAILED};
 
 /// Pages added to the log from which on a checkpoint is worth its syncs: 8 MiB, so that fewer than
 /// one in a hundred single writes meets one.
@@ -35,7 +36,11 @@ pub(super) struct Checkpointer {
 }
 
 impl Checkpointer {
-    pub(super) fn start(database: &Path) -> Result<Self, Error> {
+    /// Starts the thread. It says `stopped` when a sync failed.
+    pub(super) fn start(
+        database: &Path,
+        stopped: watch::Sender<Option<&'static str>>,
+    ) -> Result<Self, Error> {
         let (wake, woken) = sync_channel::<()>(1);
         let path = database.to_owned();
         let folding = Arc::new(AtomicBool::new(false));
@@ -46,10 +51,13 @@ impl Checkpointer {
             .spawn(move || {
                 let mut connection = None;
                 while woken.recv().is_ok() {
+                    let _done = Done(&now_folding);
                     if let Err(error) = fold(&mut connection, &path) {
                         tracing::warn!("the write-ahead log could not be folded in: {error}");
+                        if error.is_failed_sync() {
+                            stopped.send_replace(Some(SYNC_FAILED));
+                        }
                     }
-                    now_folding.store(false, Ordering::Release);
                 }
             })?;
         Ok(Self {
@@ -87,9 +95,26 @@ impl Checkpointer {
         {
             self.folding.store(true, Ordering::Release);
             self.woken = wake.try_send(()).is_ok();
-            self.folding.store(self.woken, Ordering::Release);
+            if !self.woken {
+                // The thread is gone: the writer folds by itself.
+                self.folding.store(false, Ordering::Release);
+                self.folded = pages;
+                return Some(match pages {
+                    ..TOO_LONG => CheckpointMode::PASSIVE,
+                    _ => CheckpointMode::RESTART,
+                });
+            }
         }
         None
+    }
+}
+
+/// Says that the thread folds no more, also where it panicked.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 
@@ -108,6 +133,8 @@ fn fold(connection: &mut Option<Connection>, path: &Path) -> Result<(), Error> {
         None => {
             let opened = Connection::open(path)?;
             configure(&opened)?;
+            // The writer does that when it ends in good order.
+            opened.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
             opened.execute_batch("PRAGMA synchronous = FULL; PRAGMA cache_size = -256;")?;
             connection.insert(opened)
         }

@@ -6,19 +6,23 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
-use rusqlite::{Connection, MAIN_DB, config::DbConfig, wal::CheckpointMode};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, config::DbConfig, wal::CheckpointMode};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    Error, ReadTx, Write, checkpoint::Checkpointer, migrations, readers::Readers, writer::Writer,
-    writer::WriterStatistics,
+    Error, ReadTx, Write, checkpoint::Checkpointer, files::Files, migrations, readers::Readers,
+    writer::Writer, writer::WriterStatistics,
 };
 
 /// Large reads that may run at once, on the blocking pool.
 const LARGE_READS: usize = 4;
+
+/// How long a statement waits while another program has the database locked.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Asked before each commit: is the folder still the one that we locked (G1)?
 pub type StoreGuard = Box<dyn Fn() -> bool + Send>;
@@ -36,6 +40,7 @@ struct Inner {
     writer: Mutex<Option<Writer>>,
     statistics: Arc<WriterStatistics>,
     stopped: watch::Receiver<Option<&'static str>>,
+    files: Files,
 }
 
 /// Bytes on disk.
@@ -63,12 +68,16 @@ impl Store {
             },
         };
         let connection = open_for_writing(&path).map_err(opened)?;
-        let checkpointer = Checkpointer::start(&path)?;
+        let files = Files::of(&path, with_suffix(&path, "-wal"))?;
         let statistics = Arc::new(WriterStatistics::default());
         let (stopped_tx, stopped) = watch::channel(None);
+        let checkpointer = Checkpointer::start(&path, stopped_tx.clone())?;
         let writer = Writer::start(
             connection,
-            guard,
+            Box::new({
+                let files = files.clone();
+                move || guard() && files.in_place()
+            }),
             checkpointer,
             Arc::clone(&statistics),
             stopped_tx,
@@ -81,6 +90,7 @@ impl Store {
                 writer: Mutex::new(Some(writer)),
                 statistics,
                 stopped,
+                files,
             }),
         })
     }
@@ -137,7 +147,10 @@ impl Store {
         });
         match AbortOnDropHandle::new(turn).await {
             Ok(Ok(result)) => result,
-            Ok(Err(failed)) | Err(failed) => Err(Error::Io(std::io::Error::other(failed))),
+            Ok(Err(failed)) | Err(failed) => {
+                tracing::error!("a read ended without an answer: {failed}");
+                Err(Error::ReadFailed)
+            }
         }
     }
 
@@ -153,6 +166,11 @@ impl Store {
             database: size(&self.inner.path),
             wal: size(&with_suffix(&self.inner.path, "-wal")),
         }
+    }
+
+    /// Whether the files that it has open are still the ones at their paths.
+    pub fn in_place(&self) -> bool {
+        self.inner.files.in_place()
     }
 
     /// Resolves with the reason when the writer had to stop by itself: a failed sync, or a lost
@@ -203,33 +221,57 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 fn open_for_writing(path: &Path) -> Result<Connection, Error> {
     let mut connection = Connection::open(path)?;
-    // Before anything is changed: what is not ours stays as it is.
-    migrations::check(&connection, path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
     configure(&connection)?;
+    // Not ours until it is known to be: then nothing of it is changed, not even on closing.
+    let keep_log = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+    connection.set_db_config(keep_log, true)?;
+    let taken = migrations::check(&connection, path)?;
+    connection.set_db_config(keep_log, false)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if mode != "wal" {
+        let what = format!("its journal mode stays {mode}");
+        return Err(std::io::Error::other(what).into());
+    }
     connection.execute_batch(
-        "PRAGMA journal_mode = WAL;
-         PRAGMA synchronous = FULL;
+        "PRAGMA synchronous = FULL;
          PRAGMA wal_autocheckpoint = 0;
          PRAGMA journal_size_limit = 16777216;
          PRAGMA cache_size = -2048;",
     )?;
-    #[cfg(target_os = "macos")]
-    connection.execute_batch("PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;")?;
-    migrations::migrate(&mut connection)?;
+    migrations::migrate(&mut connection, taken)?;
     // What a killed daemon wrote and did not sync is recovered from the page cache, and would be
     // answered from, yet a power cut would take it. Folding it in writes and syncs it anew (G4).
-    connection.wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::FULL)?;
+    connection.busy_timeout(Duration::ZERO)?;
+    match connection.wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::FULL) {
+        Ok(_) => {}
+        // Another program reads an older state, for as long as it likes: the log stays, and is
+        // made durable where it is.
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+            tracing::warn!(
+                "another program has {} open and is in the middle of it",
+                path.display()
+            );
+            let wal = with_suffix(path, "-wal");
+            fs::File::open(&wal)?.sync_all()?;
+            path.parent()
+                .map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())?;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    connection.busy_timeout(PATIENCE)?;
     Ok(connection)
 }
 
 /// What every connection is set to.
 pub(super) fn configure(connection: &Connection) -> Result<(), Error> {
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.busy_timeout(PATIENCE)?;
     connection.set_prepared_statement_cache_capacity(32);
     // Else a cached statement is compiled again whenever a parameter that the planner looked at is
     // bound: several times the cost of the read itself.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;")?;
+    #[cfg(target_os = "macos")]
+    connection.execute_batch("PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;")?;
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::failure::{Failure, Reason};
 pub enum Error {
     /// SQLite's answer; [`Error::reason`] sorts it.
     #[error("{}", describe(.0))]
-    Sqlite(#[from] rusqlite::Error),
+    Sqlite(rusqlite::Error),
     /// The database file cannot be opened or made.
     #[error("cannot open {}: {source}", path.display())]
     Open {
@@ -57,6 +57,9 @@ pub enum Error {
     /// Too many writes are waiting.
     #[error("1,024 writes are waiting already; try again in a moment")]
     QueueFull,
+    /// A read ended without a result: it panicked, or the runtime is going.
+    #[error("the daemon failed while it read its database; its log says more")]
+    ReadFailed,
     /// The writer has stopped, for good.
     #[error(
         "the daemon no longer writes: it is stopping, or a sync to disk failed; call again once it has been restarted"
@@ -70,9 +73,11 @@ impl Error {
         match self {
             Self::Sqlite(error) => sqlite_reason(error),
             Self::Open { source, .. } => source.reason(),
-            Self::Io(_) | Self::Stopped => Reason::StoreIo,
+            Self::Io(_) => Reason::StoreIo,
+            Self::Stopped => Reason::StoreStopped,
             Self::Newer { .. } | Self::Foreign { .. } => Reason::StoreNewer,
             Self::Lost => Reason::StoreLost,
+            Self::ReadFailed => Reason::Internal,
             Self::QueueFull => Reason::WriteQueueFull,
             Self::Refused(failure) => failure.reason,
         }
@@ -90,6 +95,16 @@ impl Error {
     }
 }
 
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        // A fault of ours; its words are for us, and no caller is shown a statement.
+        if sqlite_reason(&error) == Reason::Internal {
+            tracing::error!("the database refused a statement: {error}");
+        }
+        Self::Sqlite(error)
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
@@ -104,13 +119,10 @@ fn sqlite_reason(error: &rusqlite::Error) -> Reason {
         Some(ErrorCode::DiskFull) => Reason::StoreFull,
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Reason::StoreReadOnly,
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Reason::StoreCorrupt,
-        Some(
-            ErrorCode::SystemIoFailure
-            | ErrorCode::CannotOpen
-            | ErrorCode::DatabaseBusy
-            | ErrorCode::DatabaseLocked
-            | ErrorCode::OutOfMemory,
-        ) => Reason::StoreIo,
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Reason::StoreBusy,
+        Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::OutOfMemory) => {
+            Reason::StoreIo
+        }
         _ => Reason::Internal,
     }
 }
@@ -126,18 +138,20 @@ fn describe(error: &rusqlite::Error) -> String {
         Reason::StoreCorrupt => {
             "heddle's database (heddle.db in the Git folder's heddle/) is damaged; stop the daemon, move the file away and keep it, and start again with an empty one".into()
         }
+        Reason::StoreBusy => {
+            "another program has heddle's database (heddle.db) open and keeps it locked; end what it is doing there and try again".into()
+        }
         Reason::StoreIo => format!(
             "the disk that holds heddle's database did not do what was asked ({}); look at the system log, then try again",
             code_name(error)
         ),
-        // A fault of ours: the code is for the report, the daemon's log has the rest.
-        _ => format!("the database refused a statement ({})", code_name(error)),
+        _ => "the daemon failed to use its database as it should; its log says more".into(),
     }
 }
 
 fn code_name(error: &rusqlite::Error) -> String {
     match error.sqlite_error() {
         Some(e) => format!("SQLite error {}", e.extended_code),
-        None => error.to_string(),
+        None => "no SQLite error".into(),
     }
 }

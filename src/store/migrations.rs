@@ -63,36 +63,35 @@ const STEPS: &[&str] = &["
     ) STRICT;
 "];
 
-/// Refuses what is not ours to change: another program's database, or a later version's.
-pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), Error> {
-    let taken = steps_taken(connection)?;
+/// How many steps the database has taken; refuses one that is not ours or too new. Only reads.
+pub(super) fn check(connection: &Connection, path: &Path) -> Result<usize, Error> {
+    let taken: usize = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let owner: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    if owner != APPLICATION_ID && (taken > 0 || has_tables(connection)?) {
+    if (taken > 0 || has_tables(connection)?) && owner != APPLICATION_ID {
         return Err(Error::Foreign {
             path: path.to_owned(),
         });
     }
-    if taken <= STEPS.len() {
-        return Ok(());
+    if taken > STEPS.len() {
+        let written_by = connection
+            .query_row(
+                "SELECT value FROM meta WHERE key = 'written_by'",
+                [],
+                |row| row.get(0),
+            )
+            .unwrap_or_else(|_| "of a later version".to_owned());
+        return Err(Error::Newer {
+            path: path.to_owned(),
+            written_by,
+            found: taken,
+            known: STEPS.len(),
+        });
     }
-    let written_by = connection
-        .query_row(
-            "SELECT value FROM meta WHERE key = 'written_by'",
-            [],
-            |row| row.get(0),
-        )
-        .unwrap_or_else(|_| "of a later version".to_owned());
-    Err(Error::Newer {
-        path: path.to_owned(),
-        written_by,
-        found: taken,
-        known: STEPS.len(),
-    })
+    Ok(taken)
 }
 
-/// Brings a checked database to the newest schema; each step is one transaction.
-pub(super) fn migrate(connection: &mut Connection) -> Result<(), Error> {
-    let taken = steps_taken(connection)?;
+/// Takes the steps after the first `taken`; each is one transaction.
+pub(super) fn migrate(connection: &mut Connection, taken: usize) -> Result<(), Error> {
     for (index, step) in STEPS.iter().enumerate().skip(taken) {
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         tx.execute_batch(step)?;
@@ -106,10 +105,6 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), Error> {
         tx.commit()?;
     }
     Ok(())
-}
-
-fn steps_taken(connection: &Connection) -> Result<usize, Error> {
-    Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
 
 fn has_tables(connection: &Connection) -> Result<bool, Error> {

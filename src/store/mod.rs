@@ -6,6 +6,7 @@ mod checkpoint;
 mod dedup;
 mod engine;
 mod error;
+mod files;
 mod hooks;
 mod migrations;
 mod operations;

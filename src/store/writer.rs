@@ -11,17 +11,20 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use rusqlite::{Connection, ErrorCode, MAIN_DB};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, config::DbConfig};
 use tokio::sync::{oneshot, watch};
 
 use super::{Error, StoreGuard, checkpoint::Checkpointer};
-use crate::failure::Failure;
+use crate::failure::{Failure, Reason};
 
 /// Writes that may wait; one more is refused.
 pub const QUEUE_LIMIT: usize = 1_024;
 
 /// Writes that share one commit at most, so that the first of them does not wait for ever.
 const BATCH_LIMIT: usize = 256;
+
+/// Why the store stops when data that was written may not have reached the disk (G4).
+pub(super) const SYNC_FAILED: &str = "a sync to disk failed";
 
 /// An open write transaction; each noun adds its statements.
 pub struct WriteTx<'a> {
@@ -117,9 +120,10 @@ impl Writer {
 }
 
 struct Committer {
+    // Before the connection: whoever closes last folds the log in.
+    checkpointer: Checkpointer,
     connection: Connection,
     guard: StoreGuard,
-    checkpointer: Checkpointer,
     statistics: Arc<WriterStatistics>,
     stopped: watch::Sender<Option<&'static str>>,
     log_pages: Arc<AtomicI32>,
@@ -130,6 +134,13 @@ impl Drop for Committer {
         // Whoever still waits must not wait for ever, and a daemon that cannot write must go.
         if thread::panicking() {
             self.stopped.send_replace(Some("the store's writer failed"));
+        }
+        // The log has what the database may lack, and must not be removed for it.
+        if *self.stopped.borrow() == Some(SYNC_FAILED) {
+            let option = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+            if let Err(error) = self.connection.set_db_config(option, true) {
+                tracing::error!("the write-ahead log may be folded in: {error}");
+            }
         }
     }
 }
@@ -160,6 +171,9 @@ impl Committer {
                 return;
             }
             self.tend_log();
+            if self.stopped.borrow().is_some() {
+                return;
+            }
         }
     }
 
@@ -209,6 +223,10 @@ impl Committer {
             self.execute("RELEASE one_write").map_err(commit)?;
             outcomes.push(outcome);
         }
+        // The other thread may have had to stop meanwhile.
+        if self.stopped.borrow().is_some() {
+            return Err(Broken::Commit(Error::Stopped));
+        }
         if !(self.guard)() {
             return Err(Broken::Commit(Error::Lost));
         }
@@ -231,13 +249,13 @@ impl Committer {
         }
         let fatal = match &error {
             Error::Lost => Some("the heddle folder was removed or replaced"),
-            error if error.is_failed_sync() => Some("a sync to disk failed"),
+            error if error.is_failed_sync() => Some(SYNC_FAILED),
             _ => None,
         };
         if let Some(reason) = fatal {
             tracing::error!("{reason}: the daemon writes no more and leaves");
             self.stopped.send_replace(Some(reason));
-        } else if batch.len() > 1 {
+        } else if batch.len() > 1 && error.reason() == Reason::StoreFull {
             // One of them may be too large for what the disk has left: give each its own chance.
             return batch.into_iter().for_each(|write| self.commit(vec![write]));
         }
@@ -259,7 +277,13 @@ impl Committer {
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
                 tracing::debug!(pages, "the write-ahead log is still being read");
             }
-            Err(error) => tracing::warn!("the write-ahead log could not be folded in: {error}"),
+            Err(error) => {
+                let error = Error::from(error);
+                tracing::warn!("the write-ahead log could not be folded in: {error}");
+                if error.is_failed_sync() {
+                    self.stopped.send_replace(Some(SYNC_FAILED));
+                }
+            }
         }
     }
 }

@@ -522,3 +522,140 @@ async fn g4_a_stop_leaves_everything_in_the_database_file() {
     .json();
     assert_eq!(hooks["hooks"][0]["name"], "last");
 }
+
+#[tokio::test]
+async fn g4_no_write_is_acknowledged_into_a_removed_or_replaced_database() {
+    for names in [
+        &["heddle.db", "heddle.db-wal", "heddle.db-shm"][..],
+        &["heddle.db-wal"],
+    ] {
+        for replace in [false, true] {
+            let repo = TestRepo::new();
+            let mut daemon = repo.serve();
+            let channel = repo.channel().await;
+            register(&channel, Uuid::new_v4(), "before").await.unwrap();
+            for name in names {
+                let path = repo.store_dir().join(name);
+                let other = repo.around().join(name);
+                fs::copy(&path, &other).unwrap();
+                fs::remove_file(&path).unwrap();
+                if replace {
+                    fs::rename(&other, &path).unwrap();
+                }
+            }
+            let key = Uuid::new_v4();
+            // The daemon may have noticed and left before the call reaches it.
+            let lost = register(&channel, key, "after").await.unwrap_err();
+            assert_eq!(lost.code(), tonic::Code::Unavailable, "{lost:?}");
+            assert_eq!(daemon.wait().code(), Some(1), "{:#?}", daemon.log());
+
+            let mut daemon = repo.serve();
+            register(&repo.channel().await, key, "after").await.unwrap();
+            daemon.crash();
+            assert_eq!(stored(&repo.store_dir()).effects(key), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn g4_a_failed_sync_of_the_database_stops_the_daemon_and_loses_nothing() {
+    let repo = TestRepo::new();
+    let Some(fault) = Fault::new("g4_a_failed_sync_of_the_database", &repo) else {
+        return;
+    };
+    let mut daemon = Daemon::spawn(fault.serve(&repo));
+    daemon.wait_for_line("serving");
+    let channel = repo.channel().await;
+    // The database itself is synced only when the log is folded in.
+    fault.only("heddle.db");
+    fault.arm(Act::FailOn(EIO), 1, kinds::SYNC);
+    let mut acknowledged = Vec::new();
+    while fault.hit().is_none() {
+        let keys: Vec<Uuid> = (0..64).map(|_| Uuid::new_v4()).collect();
+        let calls = keys.iter().map(|key| register(&channel, *key, "walk"));
+        let answers = futures_util::future::join_all(calls).await;
+        let done = keys
+            .iter()
+            .zip(answers)
+            .filter(|(_, answer)| answer.is_ok());
+        acknowledged.extend(done.map(|(key, _)| *key));
+        assert!(acknowledged.len() < 100_000, "the log is never folded in");
+    }
+    assert_eq!(daemon.wait().code(), Some(1), "{:#?}", daemon.log());
+    assert!(repo.store_dir().join("heddle.db-wal").exists());
+    fault.disarm();
+    let _daemon = repo.serve();
+    let found = stored(&repo.store_dir());
+    assert!(acknowledged.iter().all(|key| found.effects(*key) == 1));
+}
+
+#[test]
+fn a_database_that_is_not_ours_or_is_newer_is_refused_and_not_touched() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let heddle = 0x4844_444c;
+    for (owner, version, said) in [
+        (0, 1, "another program"),
+        (7, 1, "another program"),
+        (0, 0, "another program"),
+        (heddle, 999, "upgrade heddle"),
+    ] {
+        let repo = TestRepo::new();
+        fs::create_dir(repo.store_dir()).unwrap();
+        let path = repo.store_dir().join("heddle.db");
+        let database = rusqlite::Connection::open(&path).unwrap();
+        database
+            .execute_batch(&format!(
+                "CREATE TABLE theirs (x); PRAGMA application_id = {owner}; PRAGMA user_version = {version};"
+            ))
+            .unwrap();
+        drop(database);
+        let mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        mode(0o640);
+        let before = fs::read(&path).unwrap();
+
+        let refused = run(repo.command(HEDDLE).args(["agent", "serve"])).fails_with(1);
+        assert!(refused.contains(said), "{owner} {version}: {refused}");
+        assert_eq!(fs::read(&path).unwrap(), before, "{owner} {version}");
+        let left = path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(left, 0o640, "{owner} {version}");
+    }
+}
+
+#[tokio::test]
+async fn a_start_goes_on_beside_a_program_that_reads_the_database() {
+    let repo = TestRepo::new();
+    let mut daemon = repo.serve();
+    let channel = repo.channel().await;
+    register(&channel, Uuid::new_v4(), "old").await.unwrap();
+    let reader = rusqlite::Connection::open(repo.store_dir().join("heddle.db")).unwrap();
+    let count = "SELECT count(*) FROM operation";
+    reader.execute_batch("BEGIN").unwrap();
+    let seen = |n: i64| assert_eq!(reader.query_row(count, [], |row| row.get(0)), Ok(n));
+    seen(1);
+    let key = Uuid::new_v4();
+    let answer = register(&channel, key, "new").await.unwrap();
+    daemon.crash();
+
+    let daemon = repo.serve();
+    daemon.wait_for_line("another program has");
+    let channel = repo.channel().await;
+    assert_eq!(register(&channel, key, "new").await.unwrap(), answer);
+    register(&channel, Uuid::new_v4(), "newer").await.unwrap();
+    seen(1);
+}
+
+#[tokio::test]
+async fn a_program_that_keeps_the_database_locked_is_told_of() {
+    let repo = TestRepo::new();
+    let _daemon = repo.serve();
+    let channel = repo.channel().await;
+    let other = rusqlite::Connection::open(repo.store_dir().join("heddle.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let busy = register(&channel, Uuid::new_v4(), "hook")
+        .await
+        .unwrap_err();
+    assert_eq!(reason(&busy), "STORE_BUSY", "{busy:?}");
+    other.execute_batch("ROLLBACK").unwrap();
+    register(&channel, Uuid::new_v4(), "hook").await.unwrap();
+}

@@ -26,5 +26,5 @@ mod places;
 mod reflection;
 mod service;
 mod strangers;
-mod wire;
 mod wal;
+mod wire;

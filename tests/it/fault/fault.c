@@ -33,6 +33,7 @@ struct control {
     uint32_t hits;    // how often it acted
     uint32_t kind;    // of the first call that it acted on
     char path[220];   // and its file
+    char only[64];    // if set, only files whose path ends so count
 };
 
 static struct control *control;
@@ -65,6 +66,8 @@ static void rest(uint32_t millis) {
 // Counts one call on `path`; answers what to do: 0, KILL_AFTER or FAIL.
 static int step(uint32_t kind, const char *path) {
     if (strncmp(path, under, under_len) != 0) return 0;
+    size_t length = strlen(path), end = strnlen(control->only, sizeof control->only);
+    if (length < end || strncmp(path + length - end, control->only, end) != 0) return 0;
     uint32_t number = __atomic_add_fetch(&control->count, 1, __ATOMIC_SEQ_CST);
     uint32_t act = control->act;
     int each = act == DELAY || act == HOLD || control->lasting;

@@ -95,6 +95,11 @@ impl Fault {
         command
     }
 
+    /// From the next arming on, only files whose path ends so count.
+    pub fn only(&self, end: &str) {
+        self.control.write_all_at(end.as_bytes(), 256).unwrap();
+    }
+
     /// Acts at call number `at` from now, of those of `kinds`.
     pub fn arm(&self, act: Act, at: u32, kinds: u32) {
         self.disarm();
