@@ -10,6 +10,7 @@ mod manager;
 #[allow(dead_code)]
 mod rpc;
 
+mod activation;
 mod bounds;
 mod cli;
 mod docs;
@@ -18,8 +19,12 @@ mod faults;
 mod first_use;
 mod foreign;
 mod hooks;
+mod install;
+mod journal;
+mod notify;
 mod once;
 mod operations;
+mod packaging;
 mod reflection;
 mod service;
 mod strangers;
