@@ -10,6 +10,7 @@ mod manager;
 #[allow(dead_code)]
 mod rpc;
 
+mod activation;
 mod address;
 mod bounds;
 mod cli;
@@ -19,9 +20,13 @@ mod faults;
 mod first_use;
 mod foreign;
 mod hooks;
+mod install;
+mod journal;
 mod life;
+mod notify;
 mod once;
 mod operations;
+mod packaging;
 mod places;
 mod reflection;
 mod service;

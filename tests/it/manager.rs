@@ -90,13 +90,20 @@ impl UserManager {
             // sd_booted(3) looks for this folder and for nothing else.
             fs::create_dir_all(BOOTED).map_err(|e| e.to_string())?;
         }
-        if !Path::new("/run/systemd/journal/socket").exists() {
+        if !journal_listens() {
             let journald = Command::new(JOURNALD)
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .spawn();
             this.journald = Some(journald.map_err(|e| format!("no journal: {e}"))?);
+            let end = Instant::now() + Duration::from_secs(20);
+            while !journal_listens() {
+                if Instant::now() > end {
+                    return Err("the journal does not start".to_owned());
+                }
+                thread::sleep(Duration::from_millis(20));
+            }
         }
         this.start_manager()?;
         Ok(this)
@@ -141,7 +148,8 @@ impl UserManager {
             return Err("no cgroup hierarchy that systemd could use".to_owned());
         }
         for hierarchy in hierarchies {
-            let ours = hierarchy.join(&self.user);
+            // By this name the journal knows a user manager's units (_SYSTEMD_USER_UNIT).
+            let ours = hierarchy.join(format!("user@{}.service", self.ids.0));
             fs::create_dir(&ours).map_err(|e| format!("no cgroup can be made: {e}"))?;
             self.cgroups.push(ours.clone());
             std::os::unix::fs::chown(&ours, Some(self.ids.0), Some(self.ids.1))
@@ -322,6 +330,12 @@ impl Drop for UserManager {
             let _ = fs::remove_dir(BOOTED);
         }
     }
+}
+
+/// Whether a journal takes lines; one that ended leaves its sockets behind.
+fn journal_listens() -> bool {
+    let stdout = "/run/systemd/journal/stdout";
+    std::os::unix::net::UnixStream::connect(stdout).is_ok()
 }
 
 /// Ends what is left in a cgroup of ours and removes it, the deepest first.

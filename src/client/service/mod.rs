@@ -217,29 +217,52 @@ pub fn install(repository: &Repository, unit: &Unit, now: bool) -> Result<Vec<St
     let kind = Kind::native();
     let manager = kind.manager();
     check_name(&*manager, &unit.instance)?;
-    if let Some(installed) = Installed::of(repository)
-        && installed.instance != unit.instance
-    {
-        return Err(Error::Installed(installed.instance));
+    let installed = Installed::of(repository);
+    let was_installed = installed.is_some();
+    if let Some(other) = installed.filter(|there| there.instance != unit.instance) {
+        return Err(Error::Installed(other.instance));
     }
     let files = manager.files(unit)?;
     files::refuse_foreign(&files)?;
     refuse_taken(&*manager, unit)?;
 
     let mut done = Vec::new();
-    for (path, text) in &files {
-        if files::write(path, text)? {
-            done.push(format!("wrote {}", path.display()));
+    let mut written = Vec::new();
+    let mut put_in_place = || -> Result<(), Error> {
+        for (path, text) in &files {
+            if files::write(path, text)? {
+                written.push(path);
+                done.push(format!("wrote {}", path.display()));
+            }
+        }
+        let installed = Installed {
+            manager: kind,
+            instance: unit.instance.clone(),
+            repository: unit.repository.clone(),
+        };
+        files::write_record(&record(repository), &installed)?;
+        done.extend(manager.enable(unit, now)?);
+        Ok(())
+    };
+    match put_in_place() {
+        Ok(()) => Ok(done),
+        Err(error) => {
+            if !was_installed {
+                take_back(repository, &*manager, &unit.instance, &written);
+            }
+            Err(error)
         }
     }
-    let installed = Installed {
-        manager: kind,
-        instance: unit.instance.clone(),
-        repository: unit.repository.clone(),
-    };
-    files::write_record(&record(repository), &installed)?;
-    done.extend(manager.enable(unit, now)?);
-    Ok(done)
+}
+
+/// Undoes an installation that failed half-way, as far as that works: why it failed is what counts.
+fn take_back(repository: &Repository, manager: &dyn Manager, instance: &str, written: &[&PathBuf]) {
+    let _ = manager.disable(instance);
+    for path in written.iter().rev() {
+        let _ = files::remove(path);
+    }
+    let _ = fs::remove_file(record(repository));
+    let _ = manager.forget();
 }
 
 /// Removes the service of a repository, and the shared units with the last one.

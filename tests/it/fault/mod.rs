@@ -60,6 +60,11 @@ pub struct Fault {
 impl Fault {
     /// Control over a daemon of `repo`; `None`, and said so, where there can be none.
     pub fn new(test: &str, repo: &TestRepo) -> Option<Self> {
+        Self::beside(test, &repo.around(), repo.root())
+    }
+
+    /// Control, by a file in `folder`, over daemons that write below `under`.
+    pub fn beside(test: &str, folder: &Path, under: &Path) -> Option<Self> {
         let library = match library() {
             Ok(library) => library.clone(),
             Err(why) => {
@@ -67,7 +72,7 @@ impl Fault {
                 return None;
             }
         };
-        let path = repo.around().join("fault");
+        let path = folder.join("fault");
         let control = OpenOptions::new()
             .read(true)
             .write(true)
@@ -80,7 +85,7 @@ impl Fault {
             control,
             path,
             library,
-            under: repo.root().to_owned(),
+            under: under.to_owned(),
         })
     }
 
@@ -98,6 +103,11 @@ impl Fault {
     /// From the next arming on, only files whose path ends so count.
     pub fn only(&self, end: &str) {
         self.control.write_all_at(end.as_bytes(), 256).unwrap();
+    }
+
+    /// The library, the control file and the watched folder.
+    pub fn parts(&self) -> [&Path; 3] {
+        [&self.library, &self.path, &self.under]
     }
 
     /// Acts at call number `at` from now, of those of `kinds`.
