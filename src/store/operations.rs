@@ -274,7 +274,7 @@ impl<'a> Query<'a> {
                     "{key} <= max(
                          coalesce((SELECT seq FROM operation WHERE latest_secs <= ?
                              ORDER BY latest_secs DESC, seq DESC LIMIT 1), 0),
-                         coalesce((SELECT max(seq) FROM operation
+                         coalesce((SELECT max(+seq) FROM operation INDEXED BY operation_behind
                              WHERE timestamp_secs < latest_secs AND timestamp_secs <= ?), 0))"
                 ),
                 until,
