@@ -108,9 +108,9 @@ impl Repo {
         let tx = database.transaction()?;
         {
             let mut operation = tx.prepare(
-                "INSERT INTO operation (operation_id, timestamp_secs, verb, thread, state_id,
+                "INSERT INTO operation (operation_id, timestamp_secs, latest_secs, verb, thread, state_id,
                      actor_name, actor_email, agent, peer_uid, peer_pid, summary)
-                 VALUES (?1, ?2, ?3, ?4, ?5, 'Ada', ?6, 'provider/model', 1000, 4711, ?7)",
+                 VALUES (?1, ?2, ?2, ?3, ?4, ?5, 'Ada', ?6, 'provider/model', 1000, 4711, ?7)",
             )?;
             let mut answer = tx.prepare(
                 "INSERT INTO operation_dedup

@@ -93,6 +93,17 @@ impl WriteTx<'_> {
 
     /// Looks at the oldest rows only, so the cost does not depend on how many there are.
     fn prune(&self, now_secs: i64) -> Result<(), Error> {
+        // Recorded by a clock that was ahead: as if recorded now, behind all others, for they would
+        // keep those behind them until that time comes.
+        self.connection
+            .prepare_cached(
+                "UPDATE operation_dedup SET recorded_at_secs = ?1,
+                     id = id + (SELECT max(id) FROM operation_dedup) + 1
+                         - (SELECT min(id) FROM operation_dedup)
+                 WHERE recorded_at_secs > ?1 AND id IN
+                     (SELECT id FROM operation_dedup ORDER BY id LIMIT ?2)",
+            )?
+            .execute((now_secs, PRUNE_STEP))?;
         self.connection
             .prepare_cached(
                 "DELETE FROM operation_dedup WHERE recorded_at_secs < ?1 AND id IN

@@ -18,6 +18,8 @@ const STEPS: &[&str] = &["
         seq            INTEGER PRIMARY KEY,
         operation_id   BLOB NOT NULL,
         timestamp_secs INTEGER NOT NULL,
+        -- The latest time up to here. Clocks jump back, this does not: it finds a time's place.
+        latest_secs    INTEGER NOT NULL,
         verb           TEXT NOT NULL,
         thread         TEXT,
         state_id       BLOB,
@@ -31,6 +33,10 @@ const STEPS: &[&str] = &["
         symbols        TEXT,
         signal_kinds   TEXT
     ) STRICT;
+    CREATE INDEX operation_latest ON operation (latest_secs);
+    -- What a clock that had jumped back has stamped: usually nothing.
+    CREATE INDEX operation_behind ON operation (timestamp_secs)
+        WHERE timestamp_secs < latest_secs;
     CREATE INDEX operation_verb ON operation (verb);
     CREATE INDEX operation_actor ON operation (actor_email);
     CREATE INDEX operation_thread ON operation (thread) WHERE thread IS NOT NULL;

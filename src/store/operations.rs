@@ -94,10 +94,12 @@ impl WriteTx<'_> {
     pub(crate) fn append_operation(&self, new: &NewOperation<'_>) -> Result<u64, Error> {
         self.connection
             .prepare_cached(
-                "INSERT INTO operation (operation_id, timestamp_secs, verb, thread, state_id,
+                "INSERT INTO operation (operation_id, timestamp_secs, latest_secs, verb, thread, state_id,
                      actor_name, actor_email, agent, peer_uid, peer_pid, summary, symbols,
                      signal_kinds)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                 VALUES (?1, ?2, max(?2, coalesce(
+                         (SELECT latest_secs FROM operation ORDER BY seq DESC LIMIT 1), ?2)),
+                     ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             )?
             .execute((
                 new.id.as_bytes(),
@@ -154,7 +156,7 @@ impl ReadTx<'_> {
         let first = self
             .connection
             .prepare_cached(
-                "SELECT seq FROM operation WHERE timestamp_secs >= ?1 ORDER BY seq LIMIT 1",
+                "SELECT seq FROM operation WHERE latest_secs >= ?1 ORDER BY latest_secs, seq LIMIT 1",
             )?
             .query_row([since_secs], |row| row.get(0))
             .optional()?;
@@ -255,9 +257,28 @@ impl<'a> Query<'a> {
         }
         if let Some(since) = &filter.since_secs {
             query.and("o.timestamp_secs >= ?", since);
+            // Where to begin, so that the cost does not grow with what was before.
+            query.and(
+                &format!(
+                    "{key} >= (SELECT seq FROM operation WHERE latest_secs >= ?
+                         ORDER BY latest_secs, seq LIMIT 1)"
+                ),
+                since,
+            );
         }
         if let Some(until) = &filter.until_secs {
             query.and("o.timestamp_secs <= ?", until);
+            query.parameters.push(until);
+            query.and(
+                &format!(
+                    "{key} <= max(
+                         coalesce((SELECT seq FROM operation WHERE latest_secs <= ?
+                             ORDER BY latest_secs DESC, seq DESC LIMIT 1), 0),
+                         coalesce((SELECT max(+seq) FROM operation INDEXED BY operation_behind
+                             WHERE timestamp_secs < latest_secs AND timestamp_secs <= ?), 0))"
+                ),
+                until,
+            );
         }
         if let Some(without) = &filter.without {
             query.and("o.verb <> ?", without);

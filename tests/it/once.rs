@@ -323,3 +323,50 @@ async fn who_acts_is_the_metadata_else_gits_identity_else_the_account() {
         ["Author", "home@example.com", ""]
     );
 }
+
+#[tokio::test]
+async fn g3_answers_are_forgotten_in_small_steps_after_seven_days_and_never_before() {
+    const DAY: i64 = 24 * 60 * 60;
+    let repo = TestRepo::new();
+    assert!(repo.serve().stop().success());
+    let path = repo.store_dir().join("heddle.db");
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs() as i64;
+    // By a clock that was a year ahead, then past retention, then almost so.
+    let mut database = rusqlite::Connection::open(&path).unwrap();
+    let tx = database.transaction().unwrap();
+    for at in [now + 365 * DAY, now - 8 * DAY, now - 6 * DAY] {
+        for _ in 0..100 {
+            tx.execute(
+                "INSERT INTO operation_dedup
+                     (client_operation_id, fingerprint, response, recorded_at_secs)
+                 VALUES (randomblob(16), zeroblob(32), x'', ?1)",
+                [at],
+            )
+            .unwrap();
+        }
+    }
+    tx.commit().unwrap();
+    let _daemon = repo.serve();
+    let channel = repo.channel().await;
+    let count = |from: i64, to: i64| -> i64 {
+        let count = "SELECT count(*) FROM operation_dedup WHERE recorded_at_secs BETWEEN ?1 AND ?2";
+        database
+            .query_row(count, [from, to], |row| row.get(0))
+            .unwrap()
+    };
+    let mut old = 100;
+    for write in 1..=8 {
+        register(&channel, "hook", &key()).await.unwrap();
+        let left = count(0, now - 7 * DAY);
+        assert!(old - left <= 64, "{old} became {left} at once");
+        old = left;
+        assert_eq!(count(now - 6 * DAY, now - 6 * DAY), 100);
+        // Those of the clock that was ahead count as recorded now at the latest.
+        assert_eq!(count(now - DAY, i64::MAX), 100 + write);
+    }
+    assert_eq!(old, 0, "some are never forgotten");
+    assert_eq!(count(now + DAY, i64::MAX), 0);
+}

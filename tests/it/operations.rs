@@ -45,9 +45,10 @@ pub fn serve_with_log<'a>(repo: &TestRepo, rows: impl IntoIterator<Item = Row<'a
     {
         let mut insert = tx
             .prepare(
-                "INSERT INTO operation (operation_id, timestamp_secs, verb, thread, actor_name,
+                "INSERT INTO operation (operation_id, timestamp_secs, latest_secs, verb, thread, actor_name,
                      actor_email, summary, symbols, signal_kinds)
-                 VALUES (?1, ?2, ?3, ?4, 'Ada', ?5, ?6, ?7, ?8)",
+                 VALUES (?1, ?2, max(?2, coalesce((SELECT max(latest_secs) FROM operation), ?2)),
+                     ?3, ?4, 'Ada', ?5, ?6, ?7, ?8)",
             )
             .unwrap();
         let lines = |texts: &[&str]| (!texts.is_empty()).then(|| texts.join("\n"));
@@ -623,4 +624,37 @@ async fn g8_a_slow_subscriber_lags_and_gets_everything() {
         next(&mut slow, 5_199).await,
         (2..=5_200).collect::<Vec<_>>()
     );
+}
+
+#[tokio::test]
+async fn a_time_finds_its_operations_although_the_clock_jumped() {
+    let repo = TestRepo::new();
+    let times = [100, 200, 900, 900, 300, 400, 950, 350];
+    let rows = times.map(|at| Row {
+        at,
+        symbols: &["a.rs:f"],
+        ..ROW
+    });
+    let _daemon = serve_with_log(&repo, rows);
+    let channel = repo.channel().await;
+    for since_secs in [0, 1, 200, 201, 301, 900, 901, 951] {
+        for until_secs in [0, 99, 200, 320, 350, 900, 2_000] {
+            let within = |at: i64| at >= since_secs && (until_secs == 0 || at <= until_secs);
+            let expected: Vec<u64> = (1..)
+                .zip(times)
+                .filter(|(_, at)| within(*at))
+                .map(|(seq, _)| seq)
+                .collect();
+            for symbol in ["", "f"] {
+                let asked = QueryOperationsRequest {
+                    since_secs,
+                    until_secs,
+                    symbol: symbol.into(),
+                    ..any()
+                };
+                let hits = query(&channel, asked).await.hits;
+                assert_eq!(seqs(&hits), expected, "{since_secs} {until_secs} {symbol}");
+            }
+        }
+    }
 }
