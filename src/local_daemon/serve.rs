@@ -97,7 +97,13 @@ pub async fn serve(
     let source = std::mem::replace(&mut config.listener, ListenerSource::OwnBind);
     let lent = match source {
         ListenerSource::OwnBind => None,
-        ListenerSource::Inherited(socket) => Some(Listener::Inherited(socket)),
+        ListenerSource::Inherited(socket) => {
+            // systemd's blocks, and a look at who is queued must not, before we serve as well.
+            socket
+                .set_nonblocking(true)
+                .map_err(io_error("use the socket that was lent"))?;
+            Some(Listener::Inherited(socket))
+        }
     };
     match prepare(&repository, lent.as_ref()).await {
         Ok((lock, settings, store)) => {
