@@ -45,6 +45,7 @@ pub struct ConnectionCalls {
 struct Calls {
     in_flight: AtomicUsize,
     begun: AtomicU64,
+    called: CancellationToken,
     ended: Notify,
     newcomer: Mutex<Option<Busy>>,
     stalled: CancellationToken,
@@ -59,6 +60,7 @@ impl ConnectionCalls {
             calls: Arc::new(Calls {
                 in_flight: AtomicUsize::new(0),
                 begun: AtomicU64::new(0),
+                called: CancellationToken::new(),
                 ended: Notify::new(),
                 newcomer: Mutex::new(Some(newcomer)),
                 stalled: CancellationToken::new(),
@@ -75,6 +77,11 @@ impl ConnectionCalls {
     /// and the memory with it (G8).
     pub async fn stalled(&self) {
         self.calls.stalled.cancelled().await;
+    }
+
+    /// Resolves when the first call has come.
+    pub async fn called(&self) {
+        self.calls.called.cancelled().await;
     }
 
     /// Resolves when there has been no call for `grace`.
@@ -102,6 +109,7 @@ impl ConnectionCalls {
                 .lock()
                 .unwrap_or_else(|poisoned| poisoned.into_inner());
             newcomer.take();
+            self.calls.called.cancel();
         }
         InFlight {
             calls: Arc::clone(&self.calls),

@@ -202,6 +202,12 @@ async fn drive(stream: UnixStream, layer: CallLayer, entry: &Entry, draining: Ca
     );
 
     let mut preface = pin!(tokio::time::sleep(PREFACE_DEADLINE));
+    // Who has connected and not called yet is given the time to: a client that is told to go looks
+    // for another daemon, and after the last one there is none.
+    let mut time_to_go = pin!(async {
+        draining.cancelled().await;
+        timeout(GRACE, entry.calls.called()).await
+    });
     let mut going = false;
     let mut awaits_preface = true;
     loop {
@@ -230,7 +236,10 @@ async fn drive(stream: UnixStream, layer: CallLayer, entry: &Entry, draining: Ca
                 going = true;
                 connection.as_mut().graceful_shutdown();
             }
-            () = draining.cancelled(), if !going => {
+            _ = time_to_go.as_mut(), if !going => {
+                if !has_greeted() {
+                    return;
+                }
                 going = true;
                 connection.as_mut().graceful_shutdown();
             }
