@@ -25,8 +25,9 @@ use crate::{
     },
 };
 
-/// Quiet time after which a daemon that a client started leaves.
-const DETACHED_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+/// Quiet time after which a daemon leaves that is started again on demand, by a client or by a
+/// service manager. Not a flag in the units: `config.toml` must be able to change it.
+const ON_DEMAND_IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 
 const SCOPE: &str = "\
 The daemon runs in the foreground, logs to standard error and ends on SIGTERM or SIGINT after
@@ -47,7 +48,8 @@ pub(super) struct ServeArgs {
     /// Listen here; clients still find it at the usual place, through a link
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// Leave after this long without a call, such as 10m; `never` stays [default: never]
+    /// Leave after this long without a call, such as 10m; `never` stays [default: never, or
+    /// 10m where a client or a service manager started it]
     #[arg(long, value_name = "DURATION", value_parser = Timeout::parse)]
     idle_timeout: Option<Timeout>,
     /// What a stop gives to calls in flight [default: 10s]
@@ -86,6 +88,9 @@ fn prepare_and_serve(common: &Common, args: ServeArgs) -> Result {
     let listener = ListenerSource::from_environment()?;
     let repository = common.repository()?;
     let mut config = LocalDaemonConfig::from_repo(&repository);
+    if args.detached || matches!(listener, ListenerSource::Inherited(_)) {
+        config.default_idle_timeout = Some(ON_DEMAND_IDLE_TIMEOUT);
+    }
     config.listener = listener;
     if let Some(socket) = &args.socket {
         config.socket_path = std::path::absolute(socket).map_err(Error::io("resolve --socket"))?;
@@ -95,7 +100,6 @@ fn prepare_and_serve(common: &Common, args: ServeArgs) -> Result {
         drain_timeout: args.drain_timeout,
     };
     if args.detached {
-        config.default_idle_timeout = Some(DETACHED_IDLE_TIMEOUT);
         detach(&repository)?;
         config.ready = Some(Box::new(|| say_to_starter(READY)));
     } else {

@@ -1,7 +1,10 @@
 //! Accepting connections: only our own user's (G5), and without spinning when there are no
 //! descriptors left.
 
-use std::{io, time::Duration};
+use std::{
+    io::{self, ErrorKind},
+    time::Duration,
+};
 
 use tokio::{
     net::{UnixListener, UnixStream},
@@ -69,7 +72,10 @@ pub(super) fn queued(listener: &Listener) -> Option<Accepted> {
     loop {
         let stream = match listener.accept_queued() {
             Ok(stream) => stream,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return None,
+            // Empty: in the second case, of a socket that takes no more (OwnSocket::unlink).
+            Err(e) if [ErrorKind::WouldBlock, ErrorKind::InvalidInput].contains(&e.kind()) => {
+                return None;
+            }
             Err(e) if is_about_one(&e) => continue,
             Err(e) => {
                 tracing::warn!("those who still wait are not served: {e}");
@@ -86,7 +92,7 @@ pub(super) fn queued(listener: &Listener) -> Option<Accepted> {
 
 /// Errors of accept(2) that tell of one connection, and not of the socket.
 fn is_about_one(error: &io::Error) -> bool {
-    [io::ErrorKind::ConnectionAborted, io::ErrorKind::Interrupted].contains(&error.kind())
+    [ErrorKind::ConnectionAborted, ErrorKind::Interrupted].contains(&error.kind())
 }
 
 /// Looks whose a connection is, before a byte of it is read; a stranger's is closed here.

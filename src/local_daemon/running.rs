@@ -161,6 +161,10 @@ impl Running {
                 reason = &mut broken => return (Stop::Broken(reason), waiting),
                 () = reload.notified() => self.reload(),
                 () = self.folders.removed() => {
+                    if matches!(&self.listener, Listener::Own(own) if own.is_led_past()) {
+                        tracing::info!("a service manager's socket has taken our place, making room");
+                        return (Stop::Asked, waiting);
+                    }
                     if let Err(reason) = self.mend_folders() {
                         return (Stop::Broken(reason), waiting);
                     }

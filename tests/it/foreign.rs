@@ -17,14 +17,14 @@ use crate::{
 const IMPORTS: &str = "import grpc, grpc_health, grpc_reflection, grpc_status, grpc_tools";
 
 /// A Python with grpcio, and stubs made from our contract.
-struct Python {
+pub struct Python {
     program: PathBuf,
     stubs: TempDir,
 }
 
 impl Python {
     /// The one that `.ci/run` names, or the one on the path if it has grpcio.
-    fn find(test: &str) -> Option<Self> {
+    pub fn find(test: &str) -> Option<Self> {
         let named = std::env::var_os("HEDDLE_TEST_PYTHON").map(PathBuf::from);
         let program = named.clone().unwrap_or_else(|| "python3".into());
         let imports = Command::new(&program)
@@ -67,7 +67,7 @@ impl Python {
     }
 
     /// A Python that finds the stubs.
-    fn command(&self) -> Command {
+    pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command
             .current_dir(self.stubs.path())

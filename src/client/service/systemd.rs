@@ -160,7 +160,7 @@ fn header(unit: &Unit) -> String {
 fn service_drop_in(unit: &Unit) -> String {
     let repository = quoted(unit.repository.as_os_str(), "$");
     format!(
-        "{}\n[Unit]\nAssertPathIsDirectory={}\n\n[Service]\nExecStart=\nExecStart={} agent serve --repo {repository} --idle-timeout 10m\n",
+        "{}\n[Unit]\nAssertPathIsDirectory={}\n\n[Service]\nExecStart=\nExecStart={} agent serve --repo {repository}\n",
         header(unit),
         plain(unit.repository.as_os_str()),
         quoted(unit.heddle.as_os_str(), "$"),

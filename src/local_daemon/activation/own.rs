@@ -126,12 +126,23 @@ impl OwnSocket {
         Ok(true)
     }
 
-    /// Removes path and link, as far as they are ours.
+    /// Whether clients are led to another socket from where ours was. systemd does that for a
+    /// socket unit with `Symlinks=` and `RemoveOnStop=yes`.
+    pub fn is_led_past(&self) -> bool {
+        let made = self.link.as_ref().unwrap_or(&self.bound);
+        !made.is_there() && fs::read_link(made.path()).is_ok()
+    }
+
+    /// Removes path and link, as far as they are ours, and refuses whoever comes from now on. What
+    /// is queued stays queued.
     pub fn unlink(&mut self) {
         if let Some(link) = &self.link {
             link.remove();
         }
         self.bound.remove();
+        // A client may have looked the path up before it went and connect only now: it would be
+        // queued behind our back, and cut off. Where the system cannot do this (macOS), it still is.
+        let _ = socket::shutdown(self.socket.as_raw_fd(), socket::Shutdown::Read);
     }
 }
 
