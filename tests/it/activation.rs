@@ -168,9 +168,11 @@ fn what_is_no_listening_unix_stream_socket_is_refused_with_a_remedy() {
         ),
     ];
     for (script, given, what, remedy) in cases {
-        let said = run(&mut activated(&repo, script, given)).fails_with(1);
+        let mut daemon = Daemon::spawn(activated(&repo, script, given));
+        let said = daemon.wait_for_line("systemd");
+        assert_eq!(daemon.wait().code(), Some(1));
         assert!(
-            said.contains("systemd") && said.contains(what) && said.contains(remedy),
+            said.contains(what) && said.contains(remedy),
             "{what}: {said}"
         );
         assert!(!repo.socket().exists() && !repo.pidfile().exists());
