@@ -226,15 +226,12 @@ async fn work(
             rpc::log(&channel).query_operations(query.clone()).await
         });
         let read = read.await;
-        let mut said = said.lock().unwrap();
-        match wrote {
-            Ok(_) => said.push(format!("ok {name}")),
-            Err(status) => said.push(format!("failed {name} {status:?}")),
-        }
-        if let Err(status) = read {
-            said.push(format!("failed read {status:?}"));
-        }
-        drop(said);
+        let wrote = match wrote {
+            Ok(_) => format!("ok {name}"),
+            Err(status) => format!("failed {name} {status:?}"),
+        };
+        let read = read.err().map(|status| format!("failed read {status:?}"));
+        said.lock().unwrap().extend([wrote].into_iter().chain(read));
         count += 1;
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
