@@ -39,17 +39,19 @@ def work(channel, worker, over, said):
     log = operation_pb2_grpc.OperationLogQueryServiceStub(channel)
     count = 0
     while not over.is_set():
-        name = f"python-{worker}-{count}"
+        # Few names, for a repository has room for 256 hooks; the key tells the writes apart.
+        name = f"python-{worker}-{count % 32}"
+        key = str(uuid.uuid4())
         request = hook_pb2.RegisterHookRequest(
-            name=name, command="true", client_operation_id=str(uuid.uuid4())
+            name=name, command="true", client_operation_id=key
         )
         try:
             assert hooks.RegisterHook(request, timeout=60).name == name
-            said.append(f"ok {name}")
+            said.append(f"ok {key}")
             log.QueryOperations(operation_pb2.QueryOperationsRequest(limit=50), timeout=60)
         except grpc.RpcError as error:
             what = f"{error.code()} {error.details()} {error.debug_error_string()}"
-            said.append(f"failed {name} {what}".replace("\n", " "))
+            said.append(f"failed {key} {what}".replace("\n", " "))
         count += 1
         time.sleep(0.002)
 

@@ -58,7 +58,7 @@ impl Load {
         Self { child, lines }
     }
 
-    /// What it was answered: the names of its writes.
+    /// What it was answered: the keys of its writes.
     fn end(mut self) -> BTreeSet<String> {
         drop(self.child.stdin.take());
         let mut said = String::new();
@@ -105,10 +105,14 @@ fn restart_under(manager: &Arc<UserManager>, name: &str, load: impl Fn(&UserRepo
     repo.heddle(&["agent", "stop"]).ok();
     let database = repo.root().join(".git/heddle/heddle.db");
     let database = rusqlite::Connection::open(database).unwrap();
-    let mut names = database.prepare("SELECT name FROM hook").unwrap();
-    let names = names.query_map([], |row| row.get(0)).unwrap();
-    let names: BTreeSet<String> = names.map(Result::unwrap).collect();
-    assert_eq!(names, answered);
+    let mut keys = database
+        .prepare("SELECT client_operation_id FROM operation_dedup")
+        .unwrap();
+    let keys = keys.query_map([], |row| row.get(0)).unwrap();
+    let keys: BTreeSet<String> = keys
+        .map(|key| Uuid::from_bytes(key.unwrap()).to_string())
+        .collect();
+    assert_eq!(keys, answered);
     let operations: usize = database
         .query_row("SELECT count(*) FROM operation", [], |row| row.get(0))
         .unwrap();
@@ -212,8 +216,10 @@ async fn work(
 ) {
     let mut count = 0;
     while !over.load(Ordering::Relaxed) {
-        let name = format!("ours-{worker}-{count}");
-        let request = rpc::keyed(&name, &Uuid::new_v4().to_string());
+        // Few names, for a repository has room for 256 hooks; the key tells the writes apart.
+        let name = format!("ours-{worker}-{}", count % 32);
+        let key = Uuid::new_v4();
+        let request = rpc::keyed(&name, &key.to_string());
         let wrote = retrying(retried, async || {
             rpc::hooks(&channel).register_hook(request.clone()).await
         });
@@ -227,8 +233,8 @@ async fn work(
         });
         let read = read.await;
         let wrote = match wrote {
-            Ok(_) => format!("ok {name}"),
-            Err(status) => format!("failed {name} {status:?}"),
+            Ok(_) => format!("ok {key}"),
+            Err(status) => format!("failed {key} {status:?}"),
         };
         let read = read.err().map(|status| format!("failed read {status:?}"));
         said.lock().unwrap().extend([wrote].into_iter().chain(read));
