@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     Common, Error, Result, exit,
-    output::{BAD, BOLD, DIM, GOOD, Output, bytes, plural, span, time},
+    output::{BAD, BOLD, DIM, GOOD, Output, bytes, plural, printable, span, time},
     serve::ServeArgs,
     service::{self, InstallArgs},
 };
@@ -122,57 +122,13 @@ fn held_by(repository: &Repository) -> String {
 }
 
 fn print(out: &Output, status: &GetStatusResponse) -> Result<()> {
-    let started = status.started_at.map_or(0, |at| at.seconds);
-    let up = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH + Duration::from_secs(started.max(0) as u64))
-        .unwrap_or_default();
-    out.line(format_args!("{GOOD}serving{GOOD:#}  {}", status.repository))?;
-    let row = |name: &str, value: String| out.line(format_args!("  {DIM}{name:<9}{DIM:#}{value}"));
-    row(
-        "process",
-        format!(
-            "{} (heddle {}), since {} ({})",
-            status.pid,
-            status.version,
-            time(started),
-            span(up)
-        ),
-    )?;
-    if let Some(listener) = &status.listener {
-        row(
-            "socket",
-            format!("{} ({})", listener.path, origin(listener.origin())),
-        )?;
+    out.line(format_args!(
+        "{GOOD}serving{GOOD:#}  {}",
+        printable(&status.repository)
+    ))?;
+    for (name, value) in facts(status) {
+        out.line(format_args!("  {DIM}{name:<9}{DIM:#}{}", printable(&value)))?;
     }
-    row(
-        "load",
-        format!(
-            "{}, {} in flight, {}",
-            plural(status.connections.into(), "connection", "connections"),
-            plural(status.calls_in_flight.into(), "call", "calls"),
-            plural(status.open_streams.into(), "stream", "streams"),
-        ),
-    )?;
-    if let Some(store) = &status.store {
-        row(
-            "store",
-            format!(
-                "{} and {} of log; {}; {} in {} since the start",
-                bytes(store.database_bytes),
-                bytes(store.wal_bytes),
-                plural(store.operations, "operation", "operations"),
-                plural(store.writes, "write", "writes"),
-                plural(store.commits, "commit", "commits"),
-            ),
-        )?;
-    }
-    row(
-        "leaves",
-        match status.idle_deadline {
-            Some(deadline) => format!("at {} unless it is called before", time(deadline.seconds)),
-            None => "when it is stopped".to_owned(),
-        },
-    )?;
     if status.methods.is_empty() {
         return Ok(());
     }
@@ -187,6 +143,49 @@ fn print(out: &Output, status: &GetStatusResponse) -> Result<()> {
         ]
     });
     out.table(["method", "calls", "failed", "p50", "p99"], rows)
+}
+
+/// What `agent status` tells of a daemon, a line each.
+fn facts(status: &GetStatusResponse) -> Vec<(&'static str, String)> {
+    let started = status.started_at.map_or(0, |at| at.seconds);
+    let up = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH + Duration::from_secs(started.max(0) as u64))
+        .unwrap_or_default();
+    let process = format!(
+        "{} (heddle {}), since {} ({})",
+        status.pid,
+        status.version,
+        time(started),
+        span(up)
+    );
+    let listener = status.listener.clone().unwrap_or_default();
+    let socket = format!("{} ({})", listener.path, origin(listener.origin()));
+    let load = format!(
+        "{}, {} in flight, {}",
+        plural(status.connections.into(), "connection", "connections"),
+        plural(status.calls_in_flight.into(), "call", "calls"),
+        plural(status.open_streams.into(), "stream", "streams"),
+    );
+    let store = status.store.unwrap_or_default();
+    let store = format!(
+        "{} and {} of log; {}; {} in {} since the start",
+        bytes(store.database_bytes),
+        bytes(store.wal_bytes),
+        plural(store.operations, "operation", "operations"),
+        plural(store.writes, "write", "writes"),
+        plural(store.commits, "commit", "commits"),
+    );
+    let leaves = match status.idle_deadline {
+        Some(deadline) => format!("at {} unless it is called before", time(deadline.seconds)),
+        None => "when it is stopped".to_owned(),
+    };
+    vec![
+        ("process", process),
+        ("socket", socket),
+        ("load", load),
+        ("store", store),
+        ("leaves", leaves),
+    ]
 }
 
 fn micros(micros: u64) -> String {

@@ -19,7 +19,7 @@ use crate::{
     grpc_local_impl::proto::local::{ShutdownRequest, daemon_service_client::DaemonServiceClient},
     local_daemon::{
         PidFileContents, activation::reachable, check_peer_uid_matches_self, default_pid_path,
-        default_socket_path, is_heddle_process, lock_holder, lock_is_held, pid_alive,
+        default_socket_path, has_ended, is_heddle_process, lock_holder, lock_is_held, pid_alive,
     },
 };
 
@@ -172,7 +172,7 @@ async fn gone(repository: &Repository, pid: i32, patience: Duration) -> bool {
     }
     // The lock goes when the process ends; its number goes a moment later.
     let reaped = Instant::now() + Duration::from_secs(1);
-    while pid_alive(pid) && Instant::now() < reaped {
+    while !has_ended(pid) && Instant::now() < reaped {
         sleep(Duration::from_millis(2)).await;
     }
     true

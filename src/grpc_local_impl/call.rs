@@ -7,7 +7,7 @@ use prost::Message;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 use uuid::Uuid;
 
-use super::{ConnectionCalls, Services, layer::LargeReply};
+use super::{ConnectionCalls, Services, large::LargeReply};
 use crate::{
     failure::{Failure, Reason},
     git::Identity,

@@ -8,8 +8,8 @@ use tonic::{Request, Response, Status};
 use super::{
     ConnectionCalls, Services,
     call::Keyed,
+    large::LARGE,
     later::{Pending, not_yet},
-    layer::LARGE,
     proto::v1::{self, hook_service_server::HookService},
 };
 use crate::hook::{self, DeregisterHook, Hook, HookEvent, RegisterHook};

@@ -5,10 +5,7 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
-    sync::{
-        Arc, Mutex, OnceLock,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -17,136 +14,15 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
-use prost::Message;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::{CancellationToken, DropGuard, WaitForCancellationFutureOwned};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Code, Status as GrpcStatus, body::Body, service::Routes};
 use tower::Service;
 
-use super::{STREAM_LIMIT, status};
+use super::{ConnectionCalls, STREAM_LIMIT, connection::InFlight, large::LargeReply, status};
 use crate::{
     failure::{Failure, Reason},
     status::{Busy, Kind, Method, Status},
 };
-
-/// Time in which a client must have read a large answer.
-const READING_TIME: Duration = Duration::from_secs(30);
-/// Bytes from which on an answer is a large one.
-pub(super) const LARGE: usize = 256 * 1024;
-/// Large answers that one connection may have in memory.
-const LARGE_PER_CONNECTION: usize = 2;
-
-/// The calls of one connection, and whose it is. Every request carries it.
-#[derive(Debug, Clone)]
-pub struct ConnectionCalls {
-    /// The peer's user, as the kernel says.
-    pub uid: u32,
-    /// The peer's process when it connected; advisory.
-    pub pid: Option<i32>,
-    calls: Arc<Calls>,
-}
-
-#[derive(Debug)]
-struct Calls {
-    in_flight: AtomicUsize,
-    begun: AtomicU64,
-    changed: Notify,
-    newcomer: Mutex<Option<Busy>>,
-    stalled: CancellationToken,
-    large: Arc<Semaphore>,
-}
-
-impl ConnectionCalls {
-    /// A connection without a call. `newcomer` keeps the daemon from being idle until its first.
-    pub fn new(uid: u32, pid: Option<i32>, newcomer: Busy) -> Self {
-        Self {
-            uid,
-            pid,
-            calls: Arc::new(Calls {
-                in_flight: AtomicUsize::new(0),
-                begun: AtomicU64::new(0),
-                changed: Notify::new(),
-                newcomer: Mutex::new(Some(newcomer)),
-                stalled: CancellationToken::new(),
-                large: Arc::new(Semaphore::new(LARGE_PER_CONNECTION)),
-            }),
-        }
-    }
-
-    /// Whether a call is in flight.
-    pub fn is_calling(&self) -> bool {
-        self.in_flight() > 0
-    }
-
-    /// Calls and streams whose answer is not all on its way to the client.
-    pub fn in_flight(&self) -> usize {
-        self.calls.in_flight.load(Ordering::SeqCst)
-    }
-
-    /// Resolves when the first call has begun.
-    pub async fn first(&self) {
-        loop {
-            let changed = self.calls.changed.notified();
-            if self.calls.begun.load(Ordering::SeqCst) > 0 {
-                return;
-            }
-            changed.await;
-        }
-    }
-
-    /// Resolves when the client has left a large answer unread for too long: the connection must go,
-    /// and the memory with it (G8).
-    pub async fn stalled(&self) {
-        self.calls.stalled.cancelled().await;
-    }
-
-    /// Resolves when there has been no call for `grace`.
-    pub async fn quiet_for(&self, grace: Duration) {
-        loop {
-            let changed = self.calls.changed.notified();
-            if self.is_calling() {
-                changed.await;
-                continue;
-            }
-            let begun = self.calls.begun.load(Ordering::SeqCst);
-            tokio::time::sleep(grace).await;
-            if !self.is_calling() && begun == self.calls.begun.load(Ordering::SeqCst) {
-                return;
-            }
-        }
-    }
-
-    fn begin(&self) -> Arc<InFlight> {
-        self.calls.in_flight.fetch_add(1, Ordering::SeqCst);
-        if self.calls.begun.fetch_add(1, Ordering::SeqCst) == 0 {
-            let mut newcomer = self
-                .calls
-                .newcomer
-                .lock()
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
-            newcomer.take();
-            self.calls.changed.notify_waiters();
-        }
-        Arc::new(InFlight {
-            calls: Arc::clone(&self.calls),
-            large: OnceLock::new(),
-        })
-    }
-}
-
-/// A call of this connection, until its answer is written to the socket.
-struct InFlight {
-    calls: Arc<Calls>,
-    /// Its place among the large answers, if it is one.
-    large: OnceLock<DropGuard>,
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.calls.in_flight.fetch_sub(1, Ordering::SeqCst);
-        self.calls.changed.notify_waiters();
-    }
-}
 
 /// The router of one connection, watched.
 #[derive(Clone)]
@@ -236,56 +112,6 @@ fn finish(
 }
 
 type Draining = Pin<Box<WaitForCancellationFutureOwned>>;
-
-/// The place of one large answer among the few that may be in memory at once. It goes with the
-/// response, so that the place is given back only when the client has read it.
-#[derive(Debug, Clone)]
-pub(super) struct LargeReply {
-    _places: Arc<[OwnedSemaphorePermit; 2]>,
-}
-
-impl LargeReply {
-    /// Waits for a place: first among the few of its connection, so that one client that does not
-    /// read leaves places for the others, then among all.
-    pub(super) async fn place(
-        among: &Arc<Semaphore>,
-        of: Option<&ConnectionCalls>,
-    ) -> Option<Self> {
-        let own = of.map_or(among, |connection| &connection.calls.large);
-        let own = Arc::clone(own).acquire_owned().await.ok()?;
-        let shared = Arc::clone(among).acquire_owned().await.ok()?;
-        Some(Self {
-            _places: Arc::new([own, shared]),
-        })
-    }
-
-    /// Sends a response on its way: one that turned out small needs no place.
-    pub(super) fn send<M: Message>(self, message: M) -> tonic::Response<M> {
-        let is_large = message.encoded_len() > LARGE;
-        let mut response = tonic::Response::new(message);
-        if is_large {
-            response.extensions_mut().insert(self);
-        }
-        response
-    }
-
-    /// Gives the client its time to read; after that `stalled` is cancelled. Ends with the guard.
-    fn watch_over(&self, stalled: &CancellationToken) -> DropGuard {
-        let read = CancellationToken::new();
-        let (place, stalled, done) = (self.clone(), stalled.clone(), read.clone());
-        tokio::spawn(async move {
-            let place = place;
-            if tokio::time::timeout(READING_TIME, done.cancelled())
-                .await
-                .is_err()
-            {
-                stalled.cancel();
-            }
-            drop(place);
-        });
-        read.drop_guard()
-    }
-}
 
 /// What is counted when a call ends, however it ends.
 struct Watch {

@@ -2,8 +2,10 @@
 //! makes statuses; one layer watches every call.
 
 mod call;
+mod connection;
 mod daemon;
 mod hooks;
+mod large;
 mod later;
 mod layer;
 mod operations;
@@ -17,8 +19,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 
+pub use connection::ConnectionCalls;
 pub use daemon::DaemonFacts;
-pub use layer::{CallLayer, ConnectionCalls};
+pub use layer::CallLayer;
 pub use status::{code, to_status};
 
 use crate::{

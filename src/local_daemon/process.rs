@@ -15,6 +15,16 @@ pub fn pid_alive(pid: i32) -> bool {
         )
 }
 
+/// Whether the process has ended, reaped by its parent or not.
+pub fn has_ended(pid: i32) -> bool {
+    // proc_pid_stat(5): the state stands behind the name, which may itself have parentheses.
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit_once(") ")
+        .map(|(_, rest)| rest.starts_with('Z'));
+    state.unwrap_or(false) || !pid_alive(pid)
+}
+
 /// Whether the process is a heddle daemon of this user: by its executable's name, also when that
 /// was renamed or replaced on disk since (an upgrade), or by being the executable that we are.
 #[cfg(target_os = "linux")]

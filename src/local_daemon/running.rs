@@ -229,13 +229,12 @@ impl Running {
         }
         match self.listen_again() {
             Ok(()) => tracing::info!("made the removed .heddle folder again"),
-            Err(error) => {
-                tracing::error!("cannot be reached any more: {error}");
-                return Err("nobody can reach the daemon any more");
-            }
+            Err(error) => tracing::error!("cannot be reached as usual: {error}"),
         }
         self.folders.renew(&self.listener.files());
-        if !self.is_reachable() {
+        // A socket that is lent is reached through its manager's path as well.
+        let lent = matches!(self.listener, Listener::Inherited(_));
+        if !lent && !self.is_reachable() {
             return Err("nobody can reach the daemon any more");
         }
         self.restore_pidfile()
