@@ -57,20 +57,20 @@ pub(super) struct SchemaArgs {
     event: Option<String>,
 }
 
-type Client = HookServiceClient<Channel>;
+fn client(channel: Channel) -> HookServiceClient<Channel> {
+    HookServiceClient::new(channel)
+}
 
 pub(super) async fn run(common: &Common, command: HookCommand) -> Result {
-    let client = HookServiceClient::new(common.daemon().await?.channel)
-        .max_decoding_message_size(16 * 1024 * 1024);
     match command {
-        HookCommand::Add(args) => add(common, client, args).await,
-        HookCommand::Rm(args) => remove(common, client, args).await,
-        HookCommand::List => list(common, client).await,
-        HookCommand::Schema(args) => schema(common, client, args).await,
+        HookCommand::Add(args) => add(common, args).await,
+        HookCommand::Rm(args) => remove(common, args).await,
+        HookCommand::List => list(common).await,
+        HookCommand::Schema(args) => schema(common, args).await,
     }
 }
 
-async fn add(common: &Common, mut client: Client, args: AddArgs) -> Result {
+async fn add(common: &Common, args: AddArgs) -> Result {
     let timeout = match args.timeout.map(|timeout| timeout.as_millis()) {
         Some(0) => {
             return Err(Error::Usage(
@@ -89,7 +89,9 @@ async fn add(common: &Common, mut client: Client, args: AddArgs) -> Result {
         client_operation_id: Uuid::new_v4().to_string(),
         ..RegisterHookRequest::default()
     };
-    let hook = client.register_hook(request).await?.into_inner();
+    let hook = common
+        .call(async |channel| client(channel).register_hook(request.clone()).await)
+        .await?;
     let out = common.out();
     if out.is_json() {
         out.json(&as_json(&hook))?;
@@ -103,13 +105,16 @@ async fn add(common: &Common, mut client: Client, args: AddArgs) -> Result {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn remove(common: &Common, mut client: Client, args: RmArgs) -> Result {
+async fn remove(common: &Common, args: RmArgs) -> Result {
     let request = DeregisterHookRequest {
         name: args.name.clone(),
         client_operation_id: Uuid::new_v4().to_string(),
         ..DeregisterHookRequest::default()
     };
-    let deleted = client.deregister_hook(request).await?.into_inner().deleted;
+    let deleted = common
+        .call(async |channel| client(channel).deregister_hook(request.clone()).await)
+        .await?
+        .deleted;
     let out = common.out();
     if out.is_json() {
         out.json(&json!({ "deleted": deleted }))?;
@@ -126,9 +131,12 @@ async fn remove(common: &Common, mut client: Client, args: RmArgs) -> Result {
     }
 }
 
-async fn list(common: &Common, mut client: Client) -> Result {
+async fn list(common: &Common) -> Result {
     let request = ListHooksRequest::default();
-    let hooks = client.list_hooks(request).await?.into_inner().hooks;
+    let hooks = common
+        .call(async |channel| client(channel).list_hooks(request.clone()).await)
+        .await?
+        .hooks;
     let out = common.out();
     if out.is_json() {
         let hooks: Vec<Value> = hooks.iter().map(as_json).collect();
@@ -153,11 +161,13 @@ async fn list(common: &Common, mut client: Client) -> Result {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn schema(common: &Common, mut client: Client, args: SchemaArgs) -> Result {
+async fn schema(common: &Common, args: SchemaArgs) -> Result {
     let request = GetHookEventSchemaRequest {
         event_name: args.event.unwrap_or_default(),
     };
-    let schemas = client.get_hook_event_schema(request).await?.into_inner();
+    let schemas = common
+        .call(async |channel| client(channel).get_hook_event_schema(request.clone()).await)
+        .await?;
     let documents: Vec<Value> = schemas
         .schemas
         .iter()

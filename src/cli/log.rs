@@ -55,10 +55,11 @@ pub(super) struct LogArgs {
     checkpoints: bool,
 }
 
-type Client = OperationLogQueryServiceClient<Channel>;
+fn client(channel: Channel) -> OperationLogQueryServiceClient<Channel> {
+    OperationLogQueryServiceClient::new(channel)
+}
 
 pub(super) async fn run(common: &Common, args: LogArgs) -> Result {
-    let client = OperationLogQueryServiceClient::new(common.daemon().await?.channel);
     let query = QueryOperationsRequest {
         actor: args.actor.unwrap_or_default(),
         symbol: args.symbol.unwrap_or_default(),
@@ -73,14 +74,16 @@ pub(super) async fn run(common: &Common, args: LogArgs) -> Result {
     };
     let out = common.out();
     if args.follow {
-        follow(&out, client, query, args.after.unwrap_or_default()).await
+        follow(common, &out, query, args.after.unwrap_or_default()).await
     } else {
-        show(&out, client, query).await
+        show(common, &out, query).await
     }
 }
 
-async fn show(out: &Output, mut client: Client, query: QueryOperationsRequest) -> Result {
-    let answer = client.query_operations(query).await?.into_inner();
+async fn show(common: &Common, out: &Output, query: QueryOperationsRequest) -> Result {
+    let answer = common
+        .call(async |channel| client(channel).query_operations(query.clone()).await)
+        .await?;
     for hit in &answer.hits {
         print(out, hit)?;
     }
@@ -96,8 +99,8 @@ async fn show(out: &Output, mut client: Client, query: QueryOperationsRequest) -
 }
 
 async fn follow(
+    common: &Common,
     out: &Output,
-    mut client: Client,
     query: QueryOperationsRequest,
     after_seq: u64,
 ) -> Result {
@@ -106,7 +109,9 @@ async fn follow(
         after_seq,
         ..StreamOperationsRequest::default()
     };
-    let mut hits = client.stream_operations(request).await?.into_inner();
+    let mut hits = common
+        .call(async |channel| client(channel).stream_operations(request.clone()).await)
+        .await?;
     while let Some(hit) = hits.message().await? {
         print(out, &hit)?;
     }

@@ -15,6 +15,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
+use tonic::{Response, Status, transport::Channel};
 
 use crate::{
     client::{self, Daemon},
@@ -187,6 +188,15 @@ impl Common {
 
     fn out(&self) -> Output {
         Output::new(self.output)
+    }
+
+    /// Sends a call to the daemon of the repository, started where none serves.
+    async fn call<T>(
+        &self,
+        send: impl AsyncFn(Channel) -> std::result::Result<Response<T>, Status>,
+    ) -> Result<T> {
+        let repository = self.repository()?;
+        Ok(client::call(&repository, output::warning, send).await?)
     }
 
     /// The daemon of the repository, started where none serves.

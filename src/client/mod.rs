@@ -2,6 +2,7 @@
 //! It believes only an answer on the socket (G2), from its own user (G5).
 
 mod address;
+mod call;
 pub mod service;
 mod start;
 mod stop;
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 use tonic::transport::Channel;
 
 pub use address::address;
+pub use call::call;
 pub use start::{ALREADY_SERVED, READY};
 pub use stop::{Stopped, stop};
 
@@ -47,6 +49,16 @@ pub enum Error {
         /// The repository.
         repository: String,
         /// What it said, or what happened to it.
+        why: String,
+    },
+    /// Daemon after daemon went away before it answered.
+    #[error(
+        "the daemon of {repository} went away before it answered, several times ({why}); look at .heddle/agent.log or the journal, then try again"
+    )]
+    Lost {
+        /// The repository.
+        repository: String,
+        /// What was seen of the last one.
         why: String,
     },
     /// The system refused something.

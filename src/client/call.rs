@@ -1,0 +1,48 @@
+//! Calling the daemon. A call whose daemon went away meanwhile (a restart, a crash, an idle exit) is
+//! sent again to the next one: reads change nothing, and writes carry a key (G3).
+
+use tonic::{Code, Response, Status, transport::Channel};
+
+use super::{Error, connect};
+use crate::git::Repository;
+
+/// Daemons that are tried: the one there, and two that come after it.
+const ATTEMPTS: usize = 3;
+
+/// Sends a call to the daemon of a repository, which is started where none serves. A call that
+/// changes something must have the same `client_operation_id` each time.
+///
+/// # Errors
+/// When no daemon can be had, and what the call itself is answered.
+pub async fn call<T>(
+    repository: &Repository,
+    warn: impl Fn(&str),
+    send: impl AsyncFn(Channel) -> Result<Response<T>, Status>,
+) -> Result<T, Error> {
+    let mut attempt = 1;
+    loop {
+        let daemon = connect(repository, &warn).await?;
+        match send(daemon.channel).await {
+            Ok(response) => return Ok(response.into_inner()),
+            Err(status) if !is_lost(&status) => return Err(status.into()),
+            Err(status) if attempt == ATTEMPTS => {
+                return Err(Error::Lost {
+                    repository: repository.root().display().to_string(),
+                    why: status.message().to_owned(),
+                });
+            }
+            Err(_) => attempt += 1,
+        }
+    }
+}
+
+/// Whether a daemon went away before it answered. A connection that broke is told by tonic with
+/// other codes as well, and by its source.
+fn is_lost(status: &Status) -> bool {
+    use std::error::Error as _;
+
+    let broke = status
+        .source()
+        .is_some_and(|source| source.is::<tonic::transport::Error>());
+    broke || status.code() == Code::Unavailable
+}
