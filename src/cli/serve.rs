@@ -18,10 +18,11 @@ use tracing_subscriber::filter::LevelFilter;
 use super::{Common, Error, Result};
 use crate::{
     client::READY,
+    failure::{Failure, Reason},
     git::Repository,
     local_daemon::{
         BoundedLog, LocalDaemonConfig, Overrides, activation::ListenerSource, parse_duration,
-        parse_timeout, serve,
+        parse_timeout, refuse, serve,
     },
 };
 
@@ -86,7 +87,20 @@ pub(super) fn run(common: &Common, args: ServeArgs) -> Result {
 fn prepare_and_serve(common: &Common, args: ServeArgs) -> Result {
     // First of all, while there is one thread: it takes variables out of the environment.
     let listener = ListenerSource::from_environment()?;
-    let repository = common.repository()?;
+    let repository = match Repository::open(&common.repo) {
+        Ok(repository) => repository,
+        Err(error) => {
+            super::block_on(async {
+                refuse(
+                    listener,
+                    &Failure::new(Reason::RepositoryRefused, error.to_string()),
+                )
+                .await;
+                Ok(ExitCode::SUCCESS)
+            })?;
+            return Err(error.into());
+        }
+    };
     let mut config = LocalDaemonConfig::from_repo(&repository);
     if args.detached || matches!(listener, ListenerSource::Inherited(_)) {
         config.default_idle_timeout = Some(ON_DEMAND_IDLE_TIMEOUT);

@@ -40,6 +40,7 @@ pub(super) fn unit(repository: &Repository, name: Option<String>) -> Result<Unit
         instance: name.unwrap_or_else(|| service::default_name(repository.root())),
         heddle,
         repository: repository.root().to_owned(),
+        store: repository.store_dir(),
         link: default_socket_path(repository),
     })
 }

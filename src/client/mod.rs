@@ -9,7 +9,7 @@ mod stop;
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tonic::transport::Channel;
 
 pub use address::address;
@@ -151,10 +151,12 @@ pub async fn connect(repository: &Repository, warn: impl Fn(&str)) -> Result<Dae
             Found::Serving(daemon) => {
                 match compare_versions(&daemon.status.version) {
                     Age::Same => {}
-                    Age::Older if replace(&daemon, repository).await => continue,
+                    Age::Older if starts_us(repository) && replace(&daemon, repository).await => {
+                        continue;
+                    }
                     Age::Older => warn(&skew(
                         &daemon,
-                        "it is in use, and goes on as it is; run `heddle agent stop` when it can be spared",
+                        "it goes on as it is; when it can be spared, run `heddle agent stop`, or `heddle agent install` again where it is a service",
                     )),
                     Age::Newer => warn(&skew(&daemon, "upgrade this one")),
                 }
@@ -169,11 +171,16 @@ pub async fn connect(repository: &Repository, warn: impl Fn(&str)) -> Result<Dae
                 });
             }
             Found::NotRunning => match Installed::of(repository) {
-                Some(installed) => {
-                    if let Some(daemon) = activate(repository, &installed, left).await? {
-                        return Ok(daemon);
+                Some(installed) => match activate(repository, &installed, left).await {
+                    Ok(Some(daemon)) => return Ok(daemon),
+                    // The socket may be about to come, or to be taken over.
+                    Ok(None) => sleep(Duration::from_millis(50)).await,
+                    Err(Error::Service(error)) => {
+                        warn(&format!("{error}; a daemon is started without it"));
+                        start::start(repository, left).await?;
                     }
-                }
+                    Err(error) => return Err(error),
+                },
                 None => start::start(repository, left).await?,
             },
         }
@@ -216,6 +223,12 @@ fn wedged(repository: &Repository, why: String) -> Error {
         repository: repository.root().display().to_string(),
         why,
     }
+}
+
+/// Whether the daemon that comes after the present one would be of this executable.
+fn starts_us(repository: &Repository) -> bool {
+    Installed::of(repository)
+        .is_none_or(|installed| std::env::current_exe().is_ok_and(|ours| ours == installed.heddle))
 }
 
 enum Age {

@@ -49,16 +49,14 @@ pub enum Stopped {
 /// When it does not answer or end and `force` is not set, and when the process that holds the lock
 /// is not a daemon of ours.
 pub async fn stop(repository: &Repository, force: bool) -> Result<Stopped, Error> {
-    if let Some(installed) = Installed::of(repository) {
-        return stop_service(repository, &installed).await;
-    }
+    let by_manager = stop_service(repository);
     let mut found = find(repository, ANSWER_DEADLINE).await;
     if let (Found::Between, false) = (&found, force) {
         // Most likely it is stopping already, and finishing what is in flight.
         found = find(repository, READY_DEADLINE).await;
     }
     match found {
-        Found::NotRunning => Ok(Stopped::NotRunning),
+        Found::NotRunning => Ok(by_manager.map_or(Stopped::NotRunning, Stopped::Drained)),
         Found::Serving(daemon) => {
             let pid = daemon.status.pid;
             let asked = DaemonServiceClient::new(daemon.channel)
@@ -83,15 +81,17 @@ pub async fn stop(repository: &Repository, force: bool) -> Result<Stopped, Error
     }
 }
 
-/// Ends daemon and socket through the service manager, which would start it again otherwise.
-async fn stop_service(repository: &Repository, installed: &Installed) -> Result<Stopped, Error> {
+/// Ends daemon and socket through the service manager, which would start it again otherwise; answers
+/// the process that it had started. A manager that cannot be asked holds nothing.
+fn stop_service(repository: &Repository) -> Option<i32> {
+    let installed = Installed::of(repository)?;
     let pid = lock_holder(&repository.store_dir().join("lock"));
-    installed.manager.manager().stop(&installed.instance)?;
-    match pid {
-        // A daemon that ran by itself beside the service is not the manager's to end.
-        Some(pid) if !gone(repository, pid, TERM_PATIENCE).await => force_out(repository).await,
-        Some(pid) => Ok(Stopped::Drained(pid)),
-        None => Ok(Stopped::NotRunning),
+    match installed.manager.manager().stop(&installed.instance) {
+        Ok(()) => pid,
+        Err(error) => {
+            tracing::debug!("the service manager does not stop it: {error}");
+            None
+        }
     }
 }
 

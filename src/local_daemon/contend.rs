@@ -36,7 +36,7 @@ pub(super) async fn take_lock(
 ) -> Result<RepositoryLock, ServeError> {
     let store_dir = repository.store_dir();
     let mut give_up = Instant::now() + PATIENCE;
-    let mut asked_for_room = false;
+    let mut asked_for_room = None;
     loop {
         if let Some(lock) = RepositoryLock::try_take(&store_dir)
             .map_err(io_error(format!("lock {}", store_dir.display())))?
@@ -63,13 +63,14 @@ pub(super) async fn take_lock(
                     version: status.version,
                 });
             }
-            if !asked_for_room {
+            // A client may have started another one meanwhile.
+            if asked_for_room != Some(status.pid) {
                 tracing::info!(
                     pid = status.pid,
                     "asking the daemon that serves to make room"
                 );
                 make_room(holder).await;
-                asked_for_room = true;
+                asked_for_room = Some(status.pid);
                 give_up = Instant::now() + TAKEOVER_PATIENCE;
             }
         }

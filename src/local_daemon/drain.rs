@@ -58,7 +58,7 @@ impl Running {
         if cut > 0 {
             tracing::warn!(calls = cut, "the drain deadline cut off calls");
         }
-        services.road.settled().await;
+        extending(services.road.settled()).await;
         let store = services.store.clone();
         let closed = tokio::task::spawn_blocking(move || store.close());
         if extending(closed).await.is_err() {

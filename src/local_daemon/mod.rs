@@ -29,6 +29,7 @@ pub use log::{BoundedLog, LOG_LIMIT};
 pub use peer::{PeerCredentials, PeerError, check_peer_uid_matches_self};
 pub use pidfile::{PIDFILE_MARKER, PidFileContents};
 pub use process::{has_ended, is_heddle_process, lock_holder, pid_alive};
+pub use refuse::refuse;
 pub use serve::{ServeError, serve};
 
 use std::path::PathBuf;

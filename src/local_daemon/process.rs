@@ -73,10 +73,23 @@ pub fn lock_holder(path: &Path) -> Option<i32> {
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
     let holders = holders_of(&locks, &inode.to_string());
     let exact = holders.iter().find(|(found, _)| *found == device);
-    // Btrfs gives stat(2) another device than the kernel's list of locks: then the inode must do,
-    // and the process must be one of ours.
-    let likely = || holders.iter().find(|(_, pid)| is_heddle_process(*pid));
-    exact.or_else(likely).map(|(_, pid)| *pid)
+    // Btrfs gives stat(2) another device than the kernel's list of locks, and an inode alone may be
+    // another filesystem's: then it must be the process that has this very file open.
+    let opened = || holders.iter().find(|(_, pid)| has_open(*pid, path));
+    exact.or_else(opened).map(|(_, pid)| *pid)
+}
+
+/// Whether a process of ours has a file open (proc_pid_fd(5)).
+#[cfg(target_os = "linux")]
+fn has_open(pid: i32, path: &Path) -> bool {
+    let Ok(path) = path.canonicalize() else {
+        return false;
+    };
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd"));
+    open.into_iter()
+        .flatten()
+        .flatten()
+        .any(|entry| std::fs::read_link(entry.path()).is_ok_and(|target| target == path))
 }
 
 /// Nothing tells of locks here.

@@ -10,12 +10,22 @@ use tokio::{task::JoinSet, time::timeout};
 
 use super::{
     accept::{Accepted, queued},
-    activation::Listener,
+    activation::{Listener, ListenerSource},
 };
 use crate::{failure::Failure, grpc_local_impl::to_status};
 
 /// How long all of them together are given to ask and to be told.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Tells those who wait for a daemon that does not come to be why. Without a service manager's
+/// socket nobody waits.
+pub async fn refuse(source: ListenerSource, failure: &Failure) {
+    if let ListenerSource::Inherited(socket) = source
+        && socket.set_nonblocking(true).is_ok()
+    {
+        refuse_queued(&Listener::Inherited(socket), failure).await;
+    }
+}
 
 /// Answers every call of every connection that is queued with `failure`.
 pub(super) async fn refuse_queued(listener: &Listener, failure: &Failure) {

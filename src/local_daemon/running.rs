@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     LocalDaemonConfig, RepositoryLock, ServeError,
     accept::{Accepted, Acceptor, queued},
-    activation::{Listener, OwnSocket, link_to},
+    activation::{Listener, OwnSocket, link_to, reachable},
     config::FileSettings,
     connection::Connections,
     default_socket_path,
@@ -225,7 +225,8 @@ impl Running {
         // Watched again before the last look: what is removed after that is noticed.
         self.folders.renew(&self.listener.files());
         if self.is_reachable() {
-            return self.restore_pidfile();
+            self.restore_pidfile();
+            return Ok(());
         }
         match self.listen_again() {
             Ok(()) => tracing::info!("made the removed .heddle folder again"),
@@ -237,26 +238,23 @@ impl Running {
         if !lent && !self.is_reachable() {
             return Err("nobody can reach the daemon any more");
         }
-        self.restore_pidfile()
+        self.restore_pidfile();
+        Ok(())
     }
 
     fn is_reachable(&self) -> bool {
         match &self.listener {
             Listener::Own(own) => own.is_reachable(),
-            // A link of the manager's, or ours; without a path nobody needs one.
-            Listener::Inherited(_) => {
-                self.listener.path().is_empty() || default_socket_path(&self.repository).exists()
-            }
+            Listener::Inherited(_) => leads_to(&self.repository, &self.listener),
         }
     }
 
-    fn restore_pidfile(&mut self) -> Result<(), &'static str> {
+    fn restore_pidfile(&mut self) {
         if let Some(pidfile) = &mut self.pidfile
             && let Err(error) = pidfile.restore()
         {
             tracing::warn!("cannot write the pidfile again: {error}");
         }
-        Ok(())
     }
 
     fn listen_again(&mut self) -> Result<(), ServeError> {
@@ -286,14 +284,20 @@ impl Running {
 /// Leads clients to a socket that is lent. systemd makes this link too (`Symlinks=`), but not again
 /// when it was removed, nor where another daemon's socket lay when it started to listen.
 fn link_lent(repository: &Repository, lent: &Listener) {
-    let usual = default_socket_path(repository);
-    let target = lent.path();
-    if usual.exists() || target.is_empty() {
+    if leads_to(repository, lent) {
         return;
     }
-    if let Err(error) = link_to(Path::new(&target), &usual) {
+    let target = lent.path();
+    if let Err(error) = link_to(Path::new(&target), &default_socket_path(repository)) {
         tracing::warn!("clients are not led to {target}: {error}");
     }
+}
+
+/// Whether clients who look at the usual place come to a socket that is lent; one without a path is
+/// not for them. What else lies there is a dead daemon's: the lock is ours.
+fn leads_to(repository: &Repository, lent: &Listener) -> bool {
+    let target = lent.path();
+    target.is_empty() || reachable(&default_socket_path(repository)) == Path::new(&target)
 }
 
 fn bind(repository: &Repository, config: &LocalDaemonConfig) -> Result<Listener, ServeError> {

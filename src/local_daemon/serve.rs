@@ -1,6 +1,6 @@
 //! `serve`: from the lock to the drain, and what is said when it comes to nothing.
 
-use std::{future::Future, io};
+use std::{future::Future, io, pin::pin};
 
 use super::{
     LocalDaemonConfig, RepositoryLock,
@@ -105,14 +105,28 @@ pub async fn serve(
             Some(Listener::Inherited(socket))
         }
     };
-    match prepare(&repository, lent.as_ref()).await {
-        Ok((lock, settings, store)) => {
-            let running = Running::start(repository, config, lent, settings, store, lock).await?;
+    // Kept beside the one that a start may fail with: who waits in it is told.
+    let waiting = lent
+        .as_ref()
+        .and_then(|lent| lent.socket().try_clone().ok());
+    let mut shutdown = pin!(shutdown);
+    let start = async {
+        let (lock, settings, store) = prepare(&repository, lent.as_ref()).await?;
+        Running::start(repository.clone(), config, lent, settings, store, lock).await
+    };
+    let started = tokio::select! {
+        started = start => started,
+        // A lock may be waited for, or a log recovered: a stop does not wait for that.
+        () = &mut shutdown => return Ok(()),
+    };
+    match started {
+        Ok(running) => {
+            drop(waiting);
             running.run(shutdown).await
         }
         Err(error) => {
-            if let Some(lent) = lent {
-                refuse_queued(&lent, &error.failure()).await;
+            if let Some(waiting) = waiting {
+                refuse_queued(&Listener::Inherited(waiting), &error.failure()).await;
             }
             Err(error)
         }

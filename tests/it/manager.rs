@@ -7,7 +7,7 @@ use std::{
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex, Weak},
+    sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
@@ -34,9 +34,42 @@ pub struct UserManager {
     manager: Option<Child>,
 }
 
+/// A test's hold on the manager; the last one to let go takes everything away again.
+pub struct Shared {
+    manager: Option<Arc<UserManager>>,
+}
+
+impl std::ops::Deref for Shared {
+    type Target = Arc<UserManager>;
+
+    fn deref(&self) -> &Arc<UserManager> {
+        self.manager.as_ref().unwrap()
+    }
+}
+
+/// The one manager, and how many tests hold it. Made and taken down under the lock, so that neither
+/// meets the other half-way.
+static SHARED: Mutex<(usize, Option<Arc<UserManager>>)> = Mutex::new((0, None));
+
+fn shared() -> std::sync::MutexGuard<'static, (usize, Option<Arc<UserManager>>)> {
+    SHARED
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let mut shared = shared();
+        self.manager = None;
+        shared.0 -= 1;
+        if shared.0 == 0 {
+            shared.1 = None;
+        }
+    }
+}
+
 /// The manager that the tests share, or `None`, after saying why `test` is skipped.
-pub fn user_manager(test: &str) -> Option<Arc<UserManager>> {
-    static SHARED: Mutex<Weak<UserManager>> = Mutex::new(Weak::new());
+pub fn user_manager(test: &str) -> Option<Shared> {
     if !is_root() {
         skip(
             test,
@@ -48,23 +81,20 @@ pub fn user_manager(test: &str) -> Option<Arc<UserManager>> {
         skip(test, "systemd is not installed");
         return None;
     }
-    let mut shared = SHARED
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
-    if let Some(manager) = shared.upgrade() {
-        return Some(manager);
-    }
-    match UserManager::start() {
-        Ok(manager) => {
-            let manager = Arc::new(manager);
-            *shared = Arc::downgrade(&manager);
-            Some(manager)
-        }
-        Err(why) => {
-            skip(test, &why);
-            None
+    let mut shared = shared();
+    if shared.1.is_none() {
+        match UserManager::start() {
+            Ok(manager) => shared.1 = Some(Arc::new(manager)),
+            Err(why) => {
+                skip(test, &why);
+                return None;
+            }
         }
     }
+    shared.0 += 1;
+    Some(Shared {
+        manager: shared.1.clone(),
+    })
 }
 
 impl UserManager {

@@ -73,7 +73,7 @@ fn the_packaged_units_say_what_keeps_the_promises() {
         "KillMode=mixed",
         "OOMPolicy=continue",
         "Restart=on-failure",
-        "RestartPreventExitStatus=4",
+        "RestartPreventExitStatus=1 2 4 5",
         "UMask=0077",
         "LimitCORE=0",
     ] {

@@ -28,6 +28,6 @@ fn an_installed_socket_costs_no_process_and_the_first_call_starts_the_daemon() {
     assert!(!repo.root().join(".heddle/sockets/grpc.pid").exists());
 
     repo.heddle(&["agent", "uninstall"]).ok();
-    assert_eq!(manager.property(socket, "LoadState"), "not-found");
+    manager.wait_for(socket, "LoadState", "not-found");
     assert!(!repo.socket().is_symlink());
 }

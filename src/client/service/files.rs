@@ -69,7 +69,11 @@ fn is_shared_and_needed(path: &Path) -> bool {
     let siblings = path.parent().and_then(|folder| fs::read_dir(folder).ok());
     siblings.into_iter().flatten().flatten().any(|entry| {
         let name = entry.file_name().to_string_lossy().into_owned();
-        name.starts_with(&format!("{template}@")) && name.ends_with(&format!(".{kind}.d"))
+        let instance = name
+            .strip_prefix(&format!("{template}@"))
+            .and_then(|rest| rest.strip_suffix(&format!(".{kind}.d")));
+        // Without an instance it is the user's own drop-in for all of them.
+        instance.is_some_and(|instance| !instance.is_empty())
     })
 }
 
@@ -79,7 +83,8 @@ pub(super) fn repository_of(path: &Path) -> Option<String> {
     let line = text
         .lines()
         .find_map(|line| line.strip_prefix(REPOSITORY))?;
-    Some(line.to_owned())
+    // As it is kept in a property list (launchd.rs).
+    Some(line.replace("-&#45;", "--"))
 }
 
 /// Records what was installed.

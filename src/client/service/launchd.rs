@@ -38,7 +38,12 @@ impl Manager for Launchd {
                 "@LOG@",
                 &escaped(&unit.repository.join(".heddle/agent.log").to_string_lossy()),
             );
-        let repository = unit.repository.display().to_string().replace("--", "- -");
+        // Two hyphens would end the comment.
+        let repository = unit
+            .repository
+            .display()
+            .to_string()
+            .replace("--", "-&#45;");
         let marker = format!("<!-- {MARKER}\n# Repository: {repository}\n-->\n<plist version");
         Ok(vec![(path, text.replacen("<plist version", &marker, 1))])
     }

@@ -121,6 +121,8 @@ pub struct Unit {
     pub heddle: PathBuf,
     /// The repository's root.
     pub repository: PathBuf,
+    /// Its heddle folder in the Git folder: while that is there, so is the repository.
+    pub store: PathBuf,
     /// Where clients look for the socket.
     pub link: PathBuf,
 }
@@ -132,6 +134,8 @@ pub struct Installed {
     pub manager: Kind,
     /// Under which name.
     pub instance: String,
+    /// The executable that it starts.
+    pub heddle: PathBuf,
     /// The repository's root: a copied folder brings the record, and is not installed.
     pub repository: PathBuf,
 }
@@ -217,6 +221,7 @@ pub fn install(repository: &Repository, unit: &Unit, now: bool) -> Result<Vec<St
     let kind = Kind::native();
     let manager = kind.manager();
     check_name(&*manager, &unit.instance)?;
+    check_paths(unit)?;
     let installed = Installed::of(repository);
     let was_installed = installed.is_some();
     if let Some(other) = installed.filter(|there| there.instance != unit.instance) {
@@ -238,6 +243,7 @@ pub fn install(repository: &Repository, unit: &Unit, now: bool) -> Result<Vec<St
         let installed = Installed {
             manager: kind,
             instance: unit.instance.clone(),
+            heddle: unit.heddle.clone(),
             repository: unit.repository.clone(),
         };
         files::write_record(&record(repository), &installed)?;
@@ -272,7 +278,11 @@ fn take_back(repository: &Repository, manager: &dyn Manager, instance: &str, wri
 pub fn uninstall(repository: &Repository, unit: &Unit) -> Result<Vec<String>, Error> {
     let installed = Installed::of(repository).ok_or(Error::NotInstalled)?;
     let manager = installed.manager.manager();
-    let mut done = manager.disable(&installed.instance)?;
+    // A manager that cannot be asked holds nothing; what was written goes all the same.
+    let mut done = match manager.disable(&installed.instance) {
+        Ok(done) => done,
+        Err(error) => vec![format!("note: {error}")],
+    };
     let unit = Unit {
         instance: installed.instance,
         ..unit.clone()
@@ -283,7 +293,9 @@ pub fn uninstall(repository: &Repository, unit: &Unit) -> Result<Vec<String>, Er
             done.push(format!("removed {}", path.display()));
         }
     }
-    manager.forget()?;
+    if let Err(error) = manager.forget() {
+        done.push(format!("note: {error}"));
+    }
     let record = record(repository);
     fs::remove_file(&record).map_err(|e| Error::file("remove", &record, e))?;
     Ok(done)
@@ -324,6 +336,19 @@ fn check_name(manager: &dyn Manager, name: &str) -> Result<(), Error> {
             "its socket {} would have {length} bytes, and a socket's path may have {SUN_PATH_MAX}",
             socket.display()
         ));
+    }
+    Ok(())
+}
+
+/// Refuses paths that a line of a unit cannot hold.
+fn check_paths(unit: &Unit) -> Result<(), Error> {
+    for path in [&unit.heddle, &unit.repository] {
+        let text = path.to_string_lossy();
+        if text.chars().any(char::is_control) || text.ends_with([' ', '\\']) {
+            return Err(Error::Environment(format!(
+                "no unit can have the path {text:?}: it has control characters, or ends in a blank or backslash; move it"
+            )));
+        }
     }
     Ok(())
 }

@@ -169,8 +169,10 @@ fn service_drop_in(unit: &Unit) -> String {
 
 fn socket_drop_in(unit: &Unit) -> String {
     format!(
-        "{}\n[Socket]\nSymlinks={}\n",
+        "{}\n[Unit]\nConditionPathIsDirectory={}\n\n[Socket]\nSymlinks={}\n",
         header(unit),
+        // systemd makes the folders of a link: not for a repository that is gone.
+        plain(unit.store.as_os_str()),
         quoted(unit.link.as_os_str(), ""),
     )
 }
