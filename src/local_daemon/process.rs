@@ -131,6 +131,15 @@ mod tests {
     }
 
     #[test]
+    fn a_process_is_known_by_the_very_file_that_it_has_open() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let other = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let pid = std::process::id() as i32;
+        assert!(has_open(pid, file.path()));
+        assert!(!has_open(pid, &other));
+    }
+
+    #[test]
     fn no_process_group_is_taken_for_a_process() {
         assert!(pid_alive(std::process::id() as i32));
         assert!(!pid_alive(0));

@@ -74,6 +74,7 @@ fn the_packaged_units_say_what_keeps_the_promises() {
         "OOMPolicy=continue",
         "Restart=on-failure",
         "RestartPreventExitStatus=1 2 4 5",
+        "StartLimitBurst=1000",
         "UMask=0077",
         "LimitCORE=0",
     ] {
