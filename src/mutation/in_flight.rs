@@ -33,8 +33,8 @@ pub(super) enum Arrival {
     First(Landing),
     /// The same call is under way.
     Same(watch::Receiver<Option<Answer>>),
-    /// Another call with the same key is under way.
-    Different,
+    /// Another call with the same key is under way: which of them the key is for shows when it ends.
+    Different(watch::Receiver<Option<Answer>>),
 }
 
 impl InFlight {
@@ -43,7 +43,7 @@ impl InFlight {
             Entry::Occupied(entry) if entry.get().fingerprint == fingerprint => {
                 Arrival::Same(entry.get().answer.clone())
             }
-            Entry::Occupied(_) => Arrival::Different,
+            Entry::Occupied(entry) => Arrival::Different(entry.get().answer.clone()),
             Entry::Vacant(entry) => {
                 let (sender, answer) = watch::channel(None);
                 entry.insert(Flight {

@@ -81,11 +81,17 @@ impl Road {
         let fingerprint = fingerprint(&call);
         // Up to 4 MiB that nobody needs any more, with a queue of writes before it.
         call.request = Vec::new();
-        let landing = match call.key.map(|key| self.in_flight.arrive(key, fingerprint)) {
+        let landing = match call.key {
             None => None,
-            Some(Arrival::First(landing)) => Some(landing),
-            Some(Arrival::Same(answer)) => return wait(answer).await,
-            Some(Arrival::Different) => return Err(reused()),
+            Some(key) => loop {
+                match self.in_flight.arrive(key, fingerprint) {
+                    Arrival::First(landing) => break Some(landing),
+                    Arrival::Same(answer) => return wait(answer).await,
+                    // It may itself be refused, as the key's answer may be ours: what is recorded
+                    // tells, once it has ended.
+                    Arrival::Different(answer) => drop(wait(answer).await),
+                }
+            },
         };
         let road = self.clone();
         let travel = async move {
