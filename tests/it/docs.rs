@@ -187,7 +187,15 @@ fn thousands(number: usize) -> String {
 #[test]
 fn the_readme_names_only_reasons_and_files_that_there_are() {
     let known: Vec<&str> = Reason::ALL.iter().map(|reason| reason.name()).collect();
-    let codes = ["UNAVAILABLE", "UNIMPLEMENTED", "HEAD", "SIGHUP", "SIGTERM"];
+    let codes = [
+        "CANCELLED",
+        "HEAD",
+        "SIGHUP",
+        "SIGTERM",
+        "UNAVAILABLE",
+        "UNIMPLEMENTED",
+        "UNKNOWN",
+    ];
     let quoted = README.split('`').skip(1).step_by(2);
     let shouted = quoted
         // Fields of the journal are no reasons.
