@@ -3,6 +3,7 @@
 
 mod address;
 mod call;
+mod child;
 pub mod service;
 mod start;
 mod stop;

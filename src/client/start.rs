@@ -4,11 +4,11 @@
 use std::{
     io::{BufRead, BufReader},
     os::unix::process::ExitStatusExt,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ExitStatus, Stdio},
     time::Duration,
 };
 
-use super::Error;
+use super::{Error, child::child};
 use crate::git::Repository;
 
 /// What a detached daemon prints when it is ready; anything else is why it is not.
@@ -16,17 +16,6 @@ pub const READY: &str = "ready";
 
 /// Exit status of a daemon that found another one serving.
 pub const ALREADY_SERVED: u8 = 4;
-
-/// Variables that are about the process that starts us, and not about a daemon that outlives it.
-const NOT_INHERITED: &[&str] = &[
-    "LISTEN_FDS",
-    "LISTEN_FDNAMES",
-    "LISTEN_PID",
-    "LISTEN_PIDFDID",
-    "NOTIFY_SOCKET",
-    "WATCHDOG_PID",
-    "WATCHDOG_USEC",
-];
 
 /// Starts a daemon and waits until it, or one that was quicker, is ready.
 pub(super) async fn start(repository: &Repository, deadline: Duration) -> Result<(), Error> {
@@ -58,7 +47,7 @@ pub(super) async fn start(repository: &Repository, deadline: Duration) -> Result
 }
 
 fn spawn(repository: &Repository) -> std::io::Result<Child> {
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = child(std::env::current_exe()?);
     command
         .args(["agent", "serve", "--detached", "--repo"])
         .arg(repository.root())
@@ -67,9 +56,6 @@ fn spawn(repository: &Repository) -> std::io::Result<Child> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
-    for name in NOT_INHERITED {
-        command.env_remove(name);
-    }
     // Git's variables are about one command in one worktree (git(1), Environment Variables).
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("GIT_") {

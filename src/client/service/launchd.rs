@@ -1,9 +1,9 @@
 //! launchd, for the user's session. What it is given is tested everywhere; that it takes it, on
 //! macOS only.
 
-use std::{env, path::PathBuf, process::Command};
+use std::{env, path::PathBuf};
 
-use super::{Error, Kind, Manager, Unit, files::MARKER};
+use super::{Error, Kind, Manager, Unit, ask, files::MARKER};
 
 const PROPERTY_LIST: &str = include_str!("../../../packaging/launchd/dev.heddle.agent.plist");
 
@@ -109,22 +109,7 @@ fn home() -> Result<PathBuf, Error> {
 }
 
 fn launchctl(arguments: &[&str]) -> Result<(), Error> {
-    let command = format!("launchctl {}", arguments.join(" "));
-    let failed = |said: String| Error::Manager {
-        command: command.clone(),
-        said,
-    };
-    let output = Command::new("launchctl")
-        .args(arguments)
-        .output()
-        .map_err(|e| failed(e.to_string()))?;
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(failed(
-            String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        ))
-    }
+    ask("launchctl", arguments)
 }
 
 /// Text between the tags of a property list.

@@ -13,6 +13,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::child::child;
 use crate::{git::Repository, local_daemon::activation::SUN_PATH_MAX};
 pub use launchd::Launchd;
 pub use systemd::Systemd;
@@ -378,6 +379,24 @@ fn refuse_taken(manager: &dyn Manager, unit: &Unit) -> Result<(), Error> {
         other,
         proposal,
     })
+}
+
+/// Runs a manager's own command.
+fn ask(program: &str, arguments: &[&str]) -> Result<(), Error> {
+    let command = format!("{program} {}", arguments.join(" "));
+    let failed = |said: String| Error::Manager {
+        command: command.clone(),
+        said,
+    };
+    let output = child(program)
+        .args(arguments)
+        .output()
+        .map_err(|e| failed(e.to_string()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(failed(said.trim().replace('\n', "; ")))
 }
 
 fn record(repository: &Repository) -> PathBuf {

@@ -5,11 +5,10 @@ use std::{
     ffi::OsStr,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use super::{
-    Error, Kind, Manager, Unit,
+    Error, Kind, Manager, Unit, ask,
     files::{MARKER, REPOSITORY},
 };
 
@@ -114,22 +113,7 @@ fn unit_name(instance: &str, kind: &str) -> String {
 }
 
 fn systemctl(arguments: &[&str]) -> Result<(), Error> {
-    let command = format!("systemctl --user {}", arguments.join(" "));
-    let failed = |said: String| Error::Manager {
-        command: command.clone(),
-        said,
-    };
-    let output = Command::new("systemctl")
-        .arg("--user")
-        .args(arguments)
-        .output()
-        .map_err(|e| failed(e.to_string()))?;
-    if output.status.success() {
-        Ok(())
-    } else {
-        let said = String::from_utf8_lossy(&output.stderr);
-        Err(failed(said.trim().replace('\n', "; ")))
-    }
+    ask("systemctl", &[&["--user"], arguments].concat())
 }
 
 fn runtime_dir() -> Result<PathBuf, Error> {
