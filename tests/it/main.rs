@@ -16,6 +16,7 @@ mod bounds;
 mod cli;
 mod docs;
 mod durable;
+mod elsewhere;
 mod faults;
 mod first_use;
 mod foreign;

@@ -3,7 +3,7 @@
 
 use std::{env, path::PathBuf};
 
-use super::{Error, Kind, Manager, Unit, ask, files::MARKER};
+use super::{Error, Manager, Unit, ask, files::MARKER};
 
 const PROPERTY_LIST: &str = include_str!("../../../packaging/launchd/dev.heddle.agent.plist");
 
@@ -12,10 +12,6 @@ const PROPERTY_LIST: &str = include_str!("../../../packaging/launchd/dev.heddle.
 pub struct Launchd;
 
 impl Manager for Launchd {
-    fn kind(&self) -> Kind {
-        Kind::Launchd
-    }
-
     fn socket(&self, instance: &str) -> Result<PathBuf, Error> {
         Ok(home()?
             .join("Library/Caches/heddle")

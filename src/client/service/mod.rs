@@ -20,9 +20,6 @@ pub use systemd::Systemd;
 
 /// A service manager of this user.
 pub trait Manager {
-    /// Its name.
-    fn kind(&self) -> Kind;
-
     /// Where it binds the socket of an instance.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Error, Kind, Manager, Unit, ask,
+    Error, Manager, Unit, ask,
     files::{MARKER, REPOSITORY},
 };
 
@@ -28,10 +28,6 @@ const PACKAGED: &[&str] = &[
 pub struct Systemd;
 
 impl Manager for Systemd {
-    fn kind(&self) -> Kind {
-        Kind::Systemd
-    }
-
     fn socket(&self, instance: &str) -> Result<PathBuf, Error> {
         Ok(runtime_dir()?
             .join("heddle")
