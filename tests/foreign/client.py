@@ -66,7 +66,7 @@ def hooks_are_registered_once_for_a_key(hooks):
         timeout_ms=1500,
         client_operation_id=str(uuid.uuid4()),
     )
-    who = [("heddle-actor-email", "grace@example.com"), ("heddle-agent", "python/grpcio")]
+    who = [("heddle-actor-email", "agent@example.com"), ("heddle-agent", "python/grpcio")]
     first = hooks.RegisterHook(request, timeout=DEADLINE, metadata=who)
     again = hooks.RegisterHook(request, timeout=DEADLINE, metadata=who)
     assert first == again and first.name == "grüße" and first.timeout_ms == 1500, (first, again)
@@ -123,7 +123,7 @@ def the_log_is_queried_and_followed(channel, hooks):
     answer = log.QueryOperations(query, timeout=DEADLINE)
     assert len(answer.hits) == 1 and not answer.truncated, answer
     (hit,) = answer.hits
-    assert (hit.actor_email, hit.agent) == ("grace@example.com", "python/grpcio"), hit
+    assert (hit.actor_email, hit.agent) == ("agent@example.com", "python/grpcio"), hit
 
     stream = log.StreamOperations(
         operation_pb2.StreamOperationsRequest(query=query), timeout=DEADLINE

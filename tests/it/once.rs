@@ -282,17 +282,14 @@ async fn who_acts_is_the_metadata_else_gits_identity_else_the_account() {
     let who = |hit: OperationHit| [hit.actor_name, hit.actor_email, hit.agent];
 
     let given = [
-        ("heddle-actor-name", "Grace Höpper"),
-        ("heddle-actor-email", "grace@example.com"),
-        ("heddle-agent", "anthropic/claude"),
+        ("heddle-actor-name", "Ada Ü"),
+        ("heddle-actor-email", "ada2@example.com"),
+        ("heddle-agent", "example/model"),
     ];
     let hit = acting_as(&channel, &given).await;
-    assert_eq!(
-        who(hit),
-        ["Grace Höpper", "grace@example.com", "anthropic/claude"]
-    );
+    assert_eq!(who(hit), ["Ada Ü", "ada2@example.com", "example/model"]);
     let hit = acting_as(&channel, &given[1..2]).await;
-    assert_eq!(who(hit), ["Ada", "grace@example.com", ""]);
+    assert_eq!(who(hit), ["Ada", "ada2@example.com", ""]);
     assert_eq!(
         who(acting_as(&channel, &[]).await),
         ["Ada", "ada@example.com", ""]
