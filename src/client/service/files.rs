@@ -2,9 +2,12 @@
 //! for which repository; what does not say so is never touched.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
+
+use nix::fcntl::{Flock, FlockArg};
 
 use super::{Error, Installed};
 
@@ -12,6 +15,15 @@ use super::{Error, Installed};
 pub(super) const MARKER: &str = "Written by `heddle agent install`";
 /// What the line with the repository begins with.
 pub(super) const REPOSITORY: &str = "# Repository: ";
+
+/// Held while units are put in place or taken away: instances share templates, and one's going must
+/// not meet another's coming. Released when dropped.
+pub(super) fn lock(folder: &Path) -> Result<Flock<File>, Error> {
+    let fail = |e| Error::file("lock", folder, e);
+    fs::create_dir_all(folder).map_err(fail)?;
+    let folder = File::open(folder).map_err(fail)?;
+    Flock::lock(folder, FlockArg::LockExclusive).map_err(|(_, errno)| fail(errno.into()))
+}
 
 /// Refuses when a file is there that we did not write.
 pub(super) fn refuse_foreign(files: &[(PathBuf, String)]) -> Result<(), Error> {

@@ -44,6 +44,10 @@ impl Manager for Launchd {
         Ok(vec![(path, text.replacen("<plist version", &marker, 1))])
     }
 
+    fn folder(&self) -> Result<PathBuf, Error> {
+        Ok(home()?.join("Library/LaunchAgents"))
+    }
+
     fn enable(&self, unit: &Unit, now: bool) -> Result<Vec<String>, Error> {
         if !now {
             return Ok(vec!["launchd takes it at the next login".to_owned()]);

@@ -32,6 +32,12 @@ pub trait Manager {
     /// When the environment does not tell where they belong.
     fn files(&self, unit: &Unit) -> Result<Vec<(PathBuf, String)>, Error>;
 
+    /// The folder that all instances' files lie in or below.
+    ///
+    /// # Errors
+    /// When the environment does not tell.
+    fn folder(&self) -> Result<PathBuf, Error>;
+
     /// Makes the manager know of what was written; with `now` also makes it listen. Answers what
     /// was done, in words.
     ///
@@ -225,6 +231,7 @@ pub fn install(repository: &Repository, unit: &Unit, now: bool) -> Result<Vec<St
     if let Some(other) = installed.filter(|there| there.instance != unit.instance) {
         return Err(Error::Installed(other.instance));
     }
+    let _alone = files::lock(&manager.folder()?)?;
     let files = manager.files(unit)?;
     files::refuse_foreign(&files)?;
     refuse_taken(&*manager, unit)?;
@@ -276,6 +283,7 @@ fn take_back(repository: &Repository, manager: &dyn Manager, instance: &str, wri
 pub fn uninstall(repository: &Repository, unit: &Unit) -> Result<Vec<String>, Error> {
     let installed = Installed::of(repository).ok_or(Error::NotInstalled)?;
     let manager = installed.manager.manager();
+    let _alone = files::lock(&manager.folder()?)?;
     // A manager that cannot be asked holds nothing; what was written goes all the same.
     let mut done = match manager.disable(&installed.instance) {
         Ok(done) => done,

@@ -54,6 +54,10 @@ impl Manager for Systemd {
         Ok(files)
     }
 
+    fn folder(&self) -> Result<PathBuf, Error> {
+        units_dir()
+    }
+
     fn enable(&self, unit: &Unit, now: bool) -> Result<Vec<String>, Error> {
         let socket = unit_name(&unit.instance, "socket");
         systemctl(&["daemon-reload"])?;
