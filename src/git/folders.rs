@@ -132,12 +132,20 @@ fn link_worktree(repository: &Repository, linked: &LinkedWorktree) -> Result<(),
 
 /// Puts a link at `path`. Whatever else lies there would hide this repository's socket.
 fn put_link(target: &Path, path: &Path) -> Result<(), Error> {
-    if fs::read_link(path).is_ok_and(|current| current == target) {
+    let leads_there = || fs::read_link(path).is_ok_and(|current| current == target);
+    if leads_there() {
         return Ok(());
     }
     match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("replace", path, e)),
-        _ => symlink(target, path).map_err(|e| Error::io("create", path, e)),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::io("replace", path, e));
+        }
+        _ => {}
+    }
+    match symlink(target, path) {
+        // Another daemon that starts at the same moment made it.
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && leads_there() => Ok(()),
+        made => made.map_err(|e| Error::io("create", path, e)),
     }
 }
 
