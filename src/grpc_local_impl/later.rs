@@ -5,7 +5,10 @@ use std::{convert::Infallible, marker::PhantomData, pin::Pin, sync::Arc, task};
 use futures_util::Stream;
 use tonic::{Request, Response, Status};
 
-use super::{Services, proto::v1};
+use super::{
+    Services,
+    proto::{local, v1},
+};
 use crate::failure::{Failure, Reason};
 
 /// The answer of a method that is in the contract and not in this version.
@@ -40,24 +43,24 @@ impl<T> Stream for Pending<T> {
 
 /// Implements a service whose methods all answer `UNIMPLEMENTED`.
 macro_rules! not_yet_service {
-    ($module:ident::$service:ident {
+    ($package:ident::$module:ident::$service:ident {
         $($method:ident($request:ident) -> $response:ident as $name:literal;)*
     } streams {
         $($stream:ident: $smethod:ident($srequest:ident) -> $sresponse:ident as $sname:literal;)*
     }) => {
         #[tonic::async_trait]
-        impl v1::$module::$service for Arc<Services> {
+        impl $package::$module::$service for Arc<Services> {
             $(async fn $method(
                 &self,
-                _: Request<v1::$request>,
-            ) -> Result<Response<v1::$response>, Status> {
+                _: Request<$package::$request>,
+            ) -> Result<Response<$package::$response>, Status> {
                 Err(not_yet($name))
             })*
-            $(type $stream = Pending<v1::$sresponse>;
+            $(type $stream = Pending<$package::$sresponse>;
 
             async fn $smethod(
                 &self,
-                _: Request<v1::$srequest>,
+                _: Request<$package::$srequest>,
             ) -> Result<Response<Self::$stream>, Status> {
                 Err(not_yet($sname))
             })*
@@ -65,14 +68,14 @@ macro_rules! not_yet_service {
     };
 }
 
-not_yet_service!(transaction_service_server::TransactionService {
+not_yet_service!(v1::transaction_service_server::TransactionService {
     begin_transaction(BeginTransactionRequest) -> BeginTransactionResponse as "TransactionService.BeginTransaction";
     commit_transaction(CommitTransactionRequest) -> CommitTransactionResponse as "TransactionService.CommitTransaction";
     abort_transaction(AbortTransactionRequest) -> AbortTransactionResponse as "TransactionService.AbortTransaction";
     get_transaction_status(GetTransactionStatusRequest) -> TransactionStatus as "TransactionService.GetTransactionStatus";
 } streams {});
 
-not_yet_service!(discussion_service_server::DiscussionService {
+not_yet_service!(v1::discussion_service_server::DiscussionService {
     open_discussion(OpenDiscussionRequest) -> Discussion as "DiscussionService.OpenDiscussion";
     append_turn(AppendTurnRequest) -> Discussion as "DiscussionService.AppendTurn";
     resolve_discussion(ResolveDiscussionRequest) -> Discussion as "DiscussionService.ResolveDiscussion";
@@ -81,7 +84,7 @@ not_yet_service!(discussion_service_server::DiscussionService {
     get_discussion(GetDiscussionRequest) -> Discussion as "DiscussionService.GetDiscussion";
 } streams {});
 
-not_yet_service!(state_review_service_server::StateReviewService {
+not_yet_service!(v1::state_review_service_server::StateReviewService {
     get_review_payload(GetReviewPayloadRequest) -> ReviewPayload as "StateReviewService.GetReviewPayload";
     sign_state(SignStateRequest) -> SignStateResponse as "StateReviewService.SignState";
     list_signatures(ListSignaturesRequest) -> ListSignaturesResponse as "StateReviewService.ListSignatures";
@@ -90,14 +93,14 @@ not_yet_service!(state_review_service_server::StateReviewService {
     get_review_progress(GetReviewProgressRequest) -> GetReviewProgressResponse as "StateReviewService.GetReviewProgress";
 } streams {});
 
-not_yet_service!(signal_service_server::SignalService {
+not_yet_service!(v1::signal_service_server::SignalService {
     compute_state_signals(ComputeStateSignalsRequest) -> ComputeStateSignalsResponse as "SignalService.ComputeStateSignals";
     get_repo_signal_health(GetRepoSignalHealthRequest) -> RepoSignalHealthReport as "SignalService.GetRepoSignalHealth";
 } streams {
     SubscribeSignalUpdatesStream: subscribe_signal_updates(SubscribeSignalUpdatesRequest) -> SignalUpdate as "SignalService.SubscribeSignalUpdates";
 });
 
-not_yet_service!(thread_workflow_service_server::ThreadWorkflowService {
+not_yet_service!(v1::thread_workflow_service_server::ThreadWorkflowService {
     start_thread(StartThreadRequest) -> ThreadSummary as "ThreadWorkflowService.StartThread";
     list_threads(ListThreadsRequest) -> ListThreadsResponse as "ThreadWorkflowService.ListThreads";
     get_workspace_summary(GetWorkspaceSummaryRequest) -> WorkspaceSummary as "ThreadWorkflowService.GetWorkspaceSummary";
@@ -108,3 +111,14 @@ not_yet_service!(thread_workflow_service_server::ThreadWorkflowService {
     StreamWorkspaceSummaryStream: stream_workspace_summary(GetWorkspaceSummaryRequest) -> WorkspaceSummary as "ThreadWorkflowService.StreamWorkspaceSummary";
     WatchThreadsStream: watch_threads(WatchThreadsRequest) -> ThreadEvent as "ThreadWorkflowService.WatchThreads";
 });
+
+not_yet_service!(local::worktree_service_server::WorktreeService {
+    preview_restore(PreviewRestoreRequest) -> PreviewRestoreResponse as "WorktreeService.PreviewRestore";
+    restore_state(RestoreStateRequest) -> RestoreStateResponse as "WorktreeService.RestoreState";
+    diff_states(DiffStatesRequest) -> DiffStatesResponse as "WorktreeService.DiffStates";
+} streams {});
+
+not_yet_service!(local::upkeep_service_server::UpkeepService {
+    collect_garbage(CollectGarbageRequest) -> CollectGarbageResponse as "UpkeepService.CollectGarbage";
+    check_repository(CheckRepositoryRequest) -> CheckRepositoryResponse as "UpkeepService.CheckRepository";
+} streams {});

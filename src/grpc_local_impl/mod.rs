@@ -91,7 +91,7 @@ impl Services {
 
     /// Every service of the contract, health and reflection, behind one router.
     pub async fn routes(self: &Arc<Self>) -> Routes {
-        use proto::{local::daemon_service_server as daemon, v1};
+        use proto::{local, v1};
 
         macro_rules! with_limits {
             ($server:ty) => {
@@ -143,7 +143,15 @@ impl Services {
             .add_service(with_limits!(
                 v1::thread_workflow_service_server::ThreadWorkflowServiceServer<Arc<Self>>
             ))
-            .add_service(with_limits!(daemon::DaemonServiceServer<Arc<Self>>))
+            .add_service(with_limits!(
+                local::daemon_service_server::DaemonServiceServer<Arc<Self>>
+            ))
+            .add_service(with_limits!(
+                local::upkeep_service_server::UpkeepServiceServer<Arc<Self>>
+            ))
+            .add_service(with_limits!(
+                local::worktree_service_server::WorktreeServiceServer<Arc<Self>>
+            ))
             .add_service(health_service);
         // The descriptors are compiled in: what they hold is known to be valid, and tested.
         match (reflection().build_v1(), reflection().build_v1alpha()) {

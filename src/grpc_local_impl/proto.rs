@@ -30,6 +30,8 @@ pub const SERVICES: &[&str] = &[
     "heddle.v1.SignalService",
     "heddle.v1.ThreadWorkflowService",
     "heddle.local.v1.DaemonService",
+    "heddle.local.v1.UpkeepService",
+    "heddle.local.v1.WorktreeService",
 ];
 
 /// Every method that the daemon answers: its path, and whether the response is a stream.
