@@ -2,11 +2,11 @@
 //! configuration file changed, so that a call does not pay for parsing it.
 
 use std::{
-    fs,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Mutex,
 };
+
+use super::config_files::ConfigFiles;
 
 /// A person or agent, as Git names them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,11 +27,8 @@ pub struct IdentitySource {
 #[derive(Debug)]
 struct Cached {
     identity: Option<Identity>,
-    files: Vec<(PathBuf, Stamp)>,
+    files: ConfigFiles,
 }
-
-/// What tells one version of a file from another; `None` where there is none.
-type Stamp = Option<(u64, u64, i64, i64)>;
 
 impl IdentitySource {
     pub(super) fn new(git_dir: PathBuf) -> Self {
@@ -47,9 +44,7 @@ impl IdentitySource {
             .cached
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
-        let fresh = cached
-            .as_ref()
-            .is_some_and(|c| c.files.iter().all(|(path, seen)| stamp(path) == *seen));
+        let fresh = cached.as_ref().is_some_and(|c| !c.files.changed());
         if !fresh {
             *cached = read(&self.git_dir);
         }
@@ -69,37 +64,6 @@ fn read(git_dir: &Path) -> Option<Cached> {
         .zip(value("email"))
         .map(|(name, email)| Identity { name, email });
 
-    let mut paths: Vec<PathBuf> = config
-        .plumbing()
-        .sections()
-        .filter_map(|section| section.meta().path.clone())
-        .collect();
-    paths.extend(places_that_may_appear(git_dir));
-    paths.sort();
-    paths.dedup();
-    let files = paths
-        .into_iter()
-        .map(|path| {
-            let seen = stamp(&path);
-            (path, seen)
-        })
-        .collect();
+    let files = ConfigFiles::of(&repository);
     Some(Cached { identity, files })
-}
-
-/// Files that Git would read if they were there (git-config(1), FILES).
-fn places_that_may_appear(git_dir: &Path) -> Vec<PathBuf> {
-    let home = std::env::var_os("HOME").map(PathBuf::from);
-    let xdg = std::env::var_os("XDG_CONFIG_HOME")
-        .map(PathBuf::from)
-        .or_else(|| home.as_ref().map(|home| home.join(".config")));
-    let mut places = vec![git_dir.join("config"), git_dir.join("config.worktree")];
-    places.extend(home.map(|home| home.join(".gitconfig")));
-    places.extend(xdg.map(|xdg| xdg.join("git").join("config")));
-    places
-}
-
-fn stamp(path: &Path) -> Stamp {
-    let found = fs::metadata(path).ok()?;
-    Some((found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
 }

@@ -69,9 +69,24 @@ pub enum Error {
         /// What the Git library says.
         reason: String,
     },
+    /// Git itself refused something.
+    #[error("{0}")]
+    Git(String),
 }
 
 impl Error {
+    pub(super) fn unreadable(git: &gix::Repository, error: &gix::Error) -> Self {
+        Self::Unreadable {
+            path: git.git_dir().to_owned(),
+            reason: error.to_string(),
+        }
+    }
+
+    /// The same error, for another thread that met it.
+    pub(super) fn repeated(&self) -> Self {
+        Self::Git(self.to_string())
+    }
+
     pub(super) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         Self::Io {
             action,
@@ -229,6 +244,11 @@ impl Repository {
         IdentitySource::new(self.git_dir.clone())
     }
 
+    /// Opens Git on the repository, without a worktree in mind.
+    pub(super) fn open_git(&self) -> Result<gix::Repository, gix::Error> {
+        open_git(&self.common_dir)
+    }
+
     /// True when the index in `git_dir` has `.heddle`, or a file below it.
     pub(super) fn tracks_heddle(&self, git_dir: &Path) -> Result<bool, Error> {
         let path = git_dir.join("index");
@@ -261,6 +281,20 @@ fn discover(start: &Path) -> Result<gix::Repository, Error> {
                 }
             }
         })
+}
+
+/// Opens Git's own folder, as configured by files and not by the environment that the daemon
+/// happens to have.
+pub(super) fn open_git(git_dir: &Path) -> Result<gix::Repository, gix::Error> {
+    let mut permissions = gix::open::Permissions::all();
+    permissions.config.env = false;
+    permissions.env.git_prefix = gix::sec::Permission::Deny;
+    permissions.env.objects = gix::sec::Permission::Deny;
+    let options = gix::open::Options::default()
+        .permissions(permissions)
+        .with(gix::sec::Trust::Full)
+        .open_path_as_is(true);
+    Ok(gix::ThreadSafeRepository::open_opts(git_dir, options)?.to_thread_local())
 }
 
 fn canonical(path: &Path) -> Result<PathBuf, Error> {

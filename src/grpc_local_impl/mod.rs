@@ -77,7 +77,7 @@ impl Services {
     ) -> Result<Self, Failure> {
         Ok(Self {
             identity: repository.identity_source(),
-            road: Road::new(store.clone())?,
+            road: Road::new(store.clone(), &repository)?,
             hooks: Arc::new(Registry::load(&store)?),
             status: Arc::new(Status::new(proto::methods())),
             repository,

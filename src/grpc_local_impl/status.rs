@@ -18,10 +18,22 @@ pub const fn code(reason: Reason) -> Code {
         | Reason::MalformedMessage
         | Reason::OperationIdInvalid
         | Reason::RepositoryMismatch
-        | Reason::HookEventUnknown => Code::InvalidArgument,
+        | Reason::HookEventUnknown
+        | Reason::ThreadNameInvalid
+        | Reason::StateAmbiguous
+        | Reason::NotAState
+        | Reason::PathInvalid => Code::InvalidArgument,
+        Reason::ThreadUnknown | Reason::StateUnknown => Code::NotFound,
+        Reason::ThreadExists => Code::AlreadyExists,
+        Reason::ThreadMoved | Reason::WorktreeChanged => Code::Aborted,
         Reason::OperationIdReused
         | Reason::StoreReadOnly
         | Reason::StoreNewer
+        | Reason::NothingToUndo
+        | Reason::NoWorktree
+        | Reason::WorktreeGone
+        | Reason::PathInTheWay
+        | Reason::WorktreeUnreadable
         | Reason::RepositoryRefused => Code::FailedPrecondition,
         Reason::MessageTooLarge
         | Reason::TooManyHooks

@@ -2,17 +2,25 @@
 //! value of a [`Mutation`] and travels it; no handler writes by itself.
 
 mod in_flight;
+mod locks;
 mod road;
 mod verb;
+mod write;
 
 use std::future::Future;
 
 use uuid::Uuid;
 
+pub use locks::Locks;
 pub use road::Road;
 pub use verb::Verb;
+pub use write::now_secs;
 
-use crate::{failure::Failure, git::Identity, store::WriteTx};
+use crate::{
+    failure::Failure,
+    git::{Identity, RefMove},
+    store::WriteTx,
+};
 
 /// A change, as a value.
 pub trait Mutation: Send + 'static {
@@ -25,6 +33,23 @@ pub trait Mutation: Send + 'static {
         std::future::ready(Ok(()))
     }
 
+    /// What is about to be done outside the store that can still fail, or be cut short. Where there
+    /// is something, it is committed first; then [`Mutation::act`] does it, and the change is
+    /// committed with the intent's end. What a start finds open was cut short, and is undone.
+    fn intent(&self) -> Option<Intent> {
+        None
+    }
+
+    /// Does what was intended, or nothing of it.
+    fn act(&mut self) -> impl Future<Output = Result<(), Failure>> + Send {
+        std::future::ready(Ok(()))
+    }
+
+    /// Undoes what was done, because its change could not be committed.
+    fn undo(&mut self) -> impl Future<Output = Result<(), Failure>> + Send {
+        std::future::ready(Ok(()))
+    }
+
     /// Makes the change. It may run again from scratch when the commit it shared was rolled back.
     ///
     /// # Errors
@@ -34,10 +59,35 @@ pub trait Mutation: Send + 'static {
     /// The entry of the operation log; `None` when nothing changed.
     fn describe(&self, output: &Self::Output) -> Option<Entry>;
 
+    /// The refs that the change moves, in this order. They are moved after the commit and before
+    /// the answer.
+    fn refs(&self, output: &Self::Output) -> Vec<RefMove> {
+        let _ = output;
+        Vec::new()
+    }
+
     /// Makes the committed change visible in memory. It runs in the order of commits, after the
     /// sync and before the answer, on the writer thread: it must be quick and cannot fail.
     fn publish(&mut self, output: &Self::Output) {
         let _ = output;
+    }
+}
+
+/// An effect outside the store, as it is written down before it begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// What sort of effect: who undoes it.
+    pub kind: &'static str,
+    /// All that is needed to undo it, in JSON.
+    pub body: String,
+}
+
+impl Intent {
+    /// An intent of this kind.
+    pub fn new(kind: &'static str, body: &impl serde::Serialize) -> Self {
+        // Plain data of ours, with keys that are texts: it can always be written.
+        let body = serde_json::to_string(body).unwrap_or_default();
+        Self { kind, body }
     }
 }
 

@@ -1,20 +1,19 @@
 //! The road itself. It runs detached from its caller: a cancelled call neither aborts nor strands
 //! what it began.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use sha2::{Digest, Sha256};
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
-use uuid::Uuid;
 
 use super::{
     Call, Mutation,
     in_flight::{Answer, Arrival, InFlight, Landing, wait},
+    write::{Committed, IntentEnd, IntentWrite, RoadWrite},
 };
 use crate::{
     failure::{Failure, Reason},
-    store::{self, NewOperation, OperationDedupStore, Recorded, Store, Write, WriteTx},
+    git::{RefMove, RefWriter, Repository, StateId},
+    store::{self, OperationDedupStore, RefMoveRecord, Store},
 };
 
 /// Encodes a mutation's output into the response that is answered and recorded.
@@ -27,17 +26,22 @@ pub struct Road {
     answers: OperationDedupStore,
     in_flight: InFlight,
     newest: watch::Sender<u64>,
+    refs: RefWriter,
     travellers: TaskTracker,
 }
 
 impl Road {
-    /// The road into `store`.
+    /// The road into `store`, and on to the refs of `repository`. Moves of refs that a daemon
+    /// before this one committed and did not make are made now.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn new(store: Store) -> Result<Self, store::Error> {
-        let newest = store.read(|tx| tx.newest_operation())?;
+    pub fn new(store: Store, repository: &Repository) -> Result<Self, store::Error> {
+        let (newest, moves) = store.read(|tx| Ok((tx.newest_operation()?, tx.ref_moves()?)))?;
+        let refs = RefWriter::new(repository.clone());
+        refs.catch_up(moves.into_iter().map(to_move).collect());
         Ok(Self {
+            refs,
             answers: OperationDedupStore::new(store.clone()),
             in_flight: InFlight::default(),
             newest: watch::Sender::new(newest),
@@ -128,21 +132,27 @@ impl Road {
             };
         }
         mutation.prepare().await?;
-
+        let intent = match mutation.intent() {
+            None => None,
+            Some(intent) => {
+                let id = self.write(|done| IntentWrite::new(intent, done)).await?;
+                if let Err(failure) = mutation.act().await {
+                    self.end_intent(id).await;
+                    return Err(failure);
+                }
+                Some(id)
+            }
+        };
         let (method, peer_pid) = (call.method, call.caller.peer_pid);
-        let (answer, answered) = oneshot::channel();
-        self.store.submit(Box::new(RoadWrite {
-            call,
-            fingerprint,
-            mutation,
-            encode,
-            newest: self.newest.clone(),
-            applied: None,
-            answer,
-        }));
-        let committed = answered
-            .await
-            .unwrap_or_else(|_| Err(store::Error::Stopped.into()))?;
+        let (mutation, committed) = self
+            .commit(call, fingerprint, mutation, intent, encode)
+            .await?;
+        let committed = match (committed, intent) {
+            (Err(failure), Some(intent)) => {
+                return Err(self.take_back(mutation, intent, failure).await);
+            }
+            (committed, _) => committed?,
+        };
         if let Some(operation) = committed.operation {
             tracing::info!(
                 heddle_method = method,
@@ -152,6 +162,72 @@ impl Road {
             );
         }
         Ok(committed.response)
+    }
+
+    /// The change on the writer thread, and its refs; with the mutation, which holds its locks for
+    /// as long as it lives.
+    async fn commit<M: Mutation>(
+        &self,
+        call: Call,
+        fingerprint: [u8; 32],
+        mutation: M,
+        intent: Option<i64>,
+        encode: Encode<M::Output>,
+    ) -> Result<(M, Result<Committed, Failure>), Failure> {
+        let (answer, answered) = oneshot::channel();
+        self.store.submit(Box::new(RoadWrite {
+            call,
+            fingerprint,
+            mutation,
+            intent,
+            encode,
+            newest: self.newest.clone(),
+            refs: self.refs.clone(),
+            applied: None,
+            answer,
+        }));
+        answered.await.map_err(|_| store::Error::Stopped.into())
+    }
+
+    /// What was done outside the store is undone: its change could not be committed.
+    async fn take_back<M: Mutation>(
+        &self,
+        mut mutation: M,
+        intent: i64,
+        failure: Failure,
+    ) -> Failure {
+        match mutation.undo().await {
+            Ok(()) => self.end_intent(intent).await,
+            // It stays open, and the next start tries again.
+            Err(undo) => tracing::error!("what was begun could not be undone: {undo}"),
+        }
+        failure
+    }
+
+    async fn end_intent(&self, id: i64) {
+        if let Err(failure) = self.write(|done| IntentEnd::new(id, done)).await {
+            tracing::warn!("what was undone is not written down as such: {failure}");
+        }
+    }
+
+    /// A write that is no operation, and what it answers.
+    async fn write<T, W: store::Write + 'static>(
+        &self,
+        write: impl FnOnce(oneshot::Sender<Result<T, Failure>>) -> W,
+    ) -> Result<T, Failure> {
+        let (done, answered) = oneshot::channel();
+        self.store.submit(Box::new(write(done)));
+        answered
+            .await
+            .unwrap_or_else(|_| Err(store::Error::Stopped.into()))
+    }
+}
+
+fn to_move(record: RefMoveRecord) -> RefMove {
+    RefMove {
+        id: record.id,
+        name: record.name,
+        target: record.target.as_deref().and_then(StateId::from_bytes),
     }
 }
 
@@ -178,95 +254,4 @@ fn reused() -> Failure {
         "client_operation_id",
         "this client_operation_id was used before for a different request; use a new UUID for each new request, and the same one only for a retry",
     )
-}
-
-/// A mutation on the writer thread.
-struct RoadWrite<M: Mutation> {
-    call: Call,
-    fingerprint: [u8; 32],
-    mutation: M,
-    encode: Encode<M::Output>,
-    newest: watch::Sender<u64>,
-    applied: Option<Applied<M::Output>>,
-    answer: oneshot::Sender<Result<Committed, Failure>>,
-}
-
-struct Applied<O> {
-    output: O,
-    seq: Option<u64>,
-    committed: Committed,
-}
-
-/// What is told of a commit.
-struct Committed {
-    response: Vec<u8>,
-    /// The operation's id, where one was logged.
-    operation: Option<Uuid>,
-}
-
-impl<M: Mutation> Write for RoadWrite<M> {
-    fn apply(&mut self, tx: &WriteTx<'_>) -> Result<(), Failure> {
-        let now_secs = seconds_since_epoch(SystemTime::now());
-        let output = self.mutation.apply(tx)?;
-        let entry = self.mutation.describe(&output);
-        let operation = entry.as_ref().map(|_| Uuid::now_v7());
-        let seq = match entry.zip(operation) {
-            Some((entry, id)) => Some(tx.append_operation(&NewOperation {
-                id,
-                timestamp_secs: now_secs,
-                verb: entry.verb.name(),
-                thread: entry.thread.as_deref(),
-                state_id: entry.state_id.as_deref(),
-                actor_name: &self.call.caller.actor.name,
-                actor_email: &self.call.caller.actor.email,
-                agent: self.call.caller.agent.as_deref(),
-                peer_uid: self.call.caller.peer_uid,
-                peer_pid: self.call.caller.peer_pid,
-                summary: &entry.summary,
-                symbols: &entry.symbols,
-                signal_kinds: &entry.signal_kinds,
-            })?),
-            None => None,
-        };
-        let response = (self.encode)(&output);
-        if let Some(key) = self.call.key {
-            let recorded = Recorded {
-                fingerprint: self.fingerprint,
-                response: response.clone(),
-            };
-            tx.record_answer(key, &recorded, now_secs)?;
-        }
-        self.applied = Some(Applied {
-            output,
-            seq,
-            committed: Committed {
-                response,
-                operation,
-            },
-        });
-        Ok(())
-    }
-
-    fn settle(mut self: Box<Self>, outcome: Result<(), store::Error>) {
-        let answer = match (outcome, self.applied.take()) {
-            (Ok(()), Some(applied)) => {
-                self.mutation.publish(&applied.output);
-                if let Some(seq) = applied.seq {
-                    self.newest.send_replace(seq);
-                }
-                Ok(applied.committed)
-            }
-            (Ok(()), None) => Err(store::Error::Stopped.into()),
-            (Err(error), _) => Err(error.into()),
-        };
-        // Nobody waits when the runtime is gone; the effect is durable all the same.
-        let _ = self.answer.send(answer);
-    }
-}
-
-fn seconds_since_epoch(time: SystemTime) -> i64 {
-    match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => after.as_secs() as i64,
-        Err(before) => -(before.duration().as_secs() as i64),
-    }
 }

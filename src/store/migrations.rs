@@ -10,7 +10,8 @@ use super::Error;
 /// Marks the file as ours (sqlite.org/pragma.html#pragma_application_id): "HDDL".
 const APPLICATION_ID: i32 = 0x4844_444c;
 
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
     -- The operation log. Rows are only ever added, so the next seq is always a new one.
@@ -67,7 +68,88 @@ const STEPS: &[&str] = &["
         timeout_ms INTEGER NOT NULL,
         fail_open  INTEGER NOT NULL
     ) STRICT;
-"];
+",
+    "
+    -- Named lines of states: declared ones, and branches that were captured.
+    CREATE TABLE thread (
+        name          TEXT PRIMARY KEY,
+        declared      INTEGER NOT NULL,
+        base_state    BLOB,
+        current_state BLOB,
+        -- The chain of captures under way, and the commit that HEAD was when it began.
+        chain         INTEGER,
+        chain_head    BLOB,
+        -- The worktree that was added for it.
+        path          BLOB,
+        parent_thread TEXT,
+        provider      TEXT,
+        model         TEXT,
+        complete      INTEGER NOT NULL,
+        conflicted    INTEGER NOT NULL,
+        confidence    REAL,
+        created_secs  INTEGER NOT NULL,
+        captured_secs INTEGER,
+        active_secs   INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+
+    -- Captures. What else is a state is a commit of the user's, and Git's to know.
+    CREATE TABLE state (
+        id            INTEGER PRIMARY KEY,
+        state_id      BLOB NOT NULL UNIQUE,
+        chain         INTEGER NOT NULL,
+        parent        BLOB,
+        tree          BLOB NOT NULL,
+        thread        TEXT NOT NULL,
+        change_id     TEXT NOT NULL,
+        captured_secs INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX state_chain ON state (chain);
+
+    -- Chains: the one under way of each thread, and ended ones with the ref that keeps them.
+    CREATE TABLE chain (
+        id         INTEGER PRIMARY KEY,
+        thread     TEXT NOT NULL,
+        number     INTEGER NOT NULL,
+        ref        TEXT UNIQUE,
+        tip        BLOB,
+        ended_secs INTEGER,
+        UNIQUE (thread, number)
+    ) STRICT;
+    CREATE INDEX chain_ended ON chain (ended_secs) WHERE ended_secs IS NOT NULL;
+
+    -- Where a worktree stood after each capture and restore, for going back and forth.
+    CREATE TABLE step (
+        id       INTEGER PRIMARY KEY AUTOINCREMENT,
+        worktree BLOB NOT NULL,
+        state_id BLOB NOT NULL,
+        tree     BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX step_worktree ON step (worktree, id);
+    CREATE INDEX step_state ON step (state_id);
+
+    -- The step that a worktree stands at, and its thread where HEAD does not tell.
+    CREATE TABLE worktree (
+        path   BLOB PRIMARY KEY,
+        thread TEXT,
+        step   INTEGER
+    ) STRICT, WITHOUT ROWID;
+
+    -- Moves of refs that are committed here and may not have been made in Git yet.
+    CREATE TABLE ref_move (
+        id     INTEGER PRIMARY KEY AUTOINCREMENT,
+        name   TEXT NOT NULL,
+        target BLOB
+    ) STRICT;
+
+    -- Effects outside the store that were begun; what is here at a start was cut short.
+    CREATE TABLE intent (
+        id         INTEGER PRIMARY KEY AUTOINCREMENT,
+        kind       TEXT NOT NULL,
+        body       TEXT NOT NULL,
+        begun_secs INTEGER NOT NULL
+    ) STRICT;
+",
+];
 
 /// How many steps the database has taken; refuses one that is not ours or too new. Only reads.
 pub(super) fn check(connection: &Connection, path: &Path) -> Result<usize, Error> {

@@ -13,6 +13,7 @@ mod rpc;
 mod activation;
 mod address;
 mod bounds;
+mod capture_tree;
 mod cli;
 mod docs;
 mod durable;

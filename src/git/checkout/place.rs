@@ -1,0 +1,366 @@
+//! Moving files between the staging folder and the worktree. Every path is walked folder by folder
+//! from the root, and never through a link, so that nothing outside of it can be reached. Each move
+//! is one rename(2) and is remembered, so that it can be undone.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::{Path, PathBuf},
+};
+
+use gix::bstr::{BStr, BString, ByteSlice};
+use nix::{
+    errno::Errno,
+    fcntl::{AtFlags, OFlag, open, openat, renameat},
+    sys::stat::{Mode, fstat, fstatat, mkdirat},
+    unistd::{UnlinkatFlags, unlinkat},
+};
+
+use super::{CheckoutError, Stage};
+
+/// The moves of one checkout.
+pub(super) struct Moves<'a> {
+    root: &'a Path,
+    top: OwnedFd,
+    staged: OwnedFd,
+    stage: &'a Stage,
+    done: Vec<Done>,
+    last: Option<(BString, OwnedFd)>,
+}
+
+enum Done {
+    Removed(usize, BString),
+    Replaced(usize, BString),
+    Added(usize, BString),
+    MadeFolder(BString),
+    RemovedFolder(BString, Mode),
+}
+
+/// An open folder and a name in it.
+pub(super) struct Folder<'a> {
+    folder: &'a OwnedFd,
+    name: &'a OsStr,
+}
+
+const FOLDER: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_DIRECTORY)
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC);
+
+type Still<'f> = &'f mut dyn FnMut(&Path) -> Result<bool, CheckoutError>;
+
+impl<'a> Moves<'a> {
+    pub(super) fn new(root: &'a Path, stage: &'a Stage) -> Result<Self, CheckoutError> {
+        let open = |path: &Path| {
+            let opened = open(path, FOLDER, Mode::empty());
+            opened.map_err(|e| CheckoutError::io("open", path)(e.into()))
+        };
+        Ok(Self {
+            top: open(root)?,
+            staged: open(stage.path())?,
+            root,
+            stage,
+            done: Vec::new(),
+            last: None,
+        })
+    }
+
+    /// Moves a file aside; `still` looks at it there, and says whether it is the one expected.
+    /// Folders that become empty go with it.
+    pub(super) fn remove(
+        &mut self,
+        at: usize,
+        path: &BStr,
+        mut still: impl FnMut(&Path) -> Result<bool, CheckoutError>,
+    ) -> Result<(), CheckoutError> {
+        self.move_aside(at, path, &mut still)?;
+        self.remove_empty_folders(path);
+        Ok(())
+    }
+
+    fn move_aside(
+        &mut self,
+        at: usize,
+        path: &BStr,
+        still: Still<'_>,
+    ) -> Result<(), CheckoutError> {
+        let aside = Stage::old_name(at);
+        self.open_parent(path, false)?;
+        let place = self.place(path);
+        renameat(place.folder, place.name, &self.staged, aside.as_str())
+            .map_err(|e| self.refused("move", path, e))?;
+        self.done.push(Done::Removed(at, path.to_owned()));
+        self.check(path, &aside, still)
+    }
+
+    /// Puts a new file in the place of one; `still` as in [`Moves::remove`].
+    pub(super) fn replace(
+        &mut self,
+        at: usize,
+        path: &BStr,
+        mut still: impl FnMut(&Path) -> Result<bool, CheckoutError>,
+    ) -> Result<(), CheckoutError> {
+        let new = Stage::new_name(at);
+        self.open_parent(path, false)?;
+        match self.exchange(path, &new) {
+            Ok(()) => {
+                self.done.push(Done::Replaced(at, path.to_owned()));
+                self.check(path, &new, &mut still)
+            }
+            // Not on this filesystem: two moves, and a moment without the file.
+            Err(Errno::EINVAL | Errno::ENOSYS | Errno::ENOTSUP) => {
+                self.move_aside(at, path, &mut still)?;
+                self.add(at, path)
+            }
+            Err(error) => Err(self.refused("replace", path, error)),
+        }
+    }
+
+    /// Puts a new file where nothing is.
+    pub(super) fn add(&mut self, at: usize, path: &BStr) -> Result<(), CheckoutError> {
+        let new = Stage::new_name(at);
+        self.open_parent(path, true)?;
+        if self.remove_folder(path) {
+            tracing::debug!("an empty folder made way for {path}");
+        }
+        match self.put(&new, path) {
+            Ok(()) => {
+                self.done.push(Done::Added(at, path.to_owned()));
+                Ok(())
+            }
+            Err(Errno::EEXIST) => Err(CheckoutError::InTheWay {
+                path: path.to_owned(),
+            }),
+            Err(error) => Err(self.refused("write", path, error)),
+        }
+    }
+
+    fn check(&self, path: &BStr, aside: &str, still: Still<'_>) -> Result<(), CheckoutError> {
+        if still(&self.stage.path().join(aside))? {
+            return Ok(());
+        }
+        Err(CheckoutError::Changed {
+            path: path.to_owned(),
+        })
+    }
+
+    /// Undoes all of it, the last first; answers what could not be.
+    pub(super) fn undo(&mut self) -> Result<(), String> {
+        let mut left = Vec::new();
+        while let Some(done) = self.done.pop() {
+            let path = match &done {
+                Done::Removed(_, path)
+                | Done::Replaced(_, path)
+                | Done::Added(_, path)
+                | Done::MadeFolder(path)
+                | Done::RemovedFolder(path, _) => path.clone(),
+            };
+            if let Err(error) = self.undo_one(&done, path.as_bstr()) {
+                left.push(format!("{path} ({error})"));
+            }
+        }
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(left.join(", "))
+        }
+    }
+
+    fn undo_one(&mut self, done: &Done, path: &BStr) -> Result<(), CheckoutError> {
+        self.open_parent(path, false)?;
+        let undone = match done {
+            Done::Removed(at, _) => self.put(&Stage::old_name(*at), path),
+            Done::Replaced(at, _) => self.exchange(path, &Stage::new_name(*at)),
+            Done::Added(at, _) => {
+                let place = self.place(path);
+                let new = Stage::new_name(*at);
+                renameat(place.folder, place.name, &self.staged, new.as_str())
+            }
+            Done::MadeFolder(_) => {
+                self.last = None;
+                let (folder, name) = self.opened(path)?;
+                match unlinkat(&folder, name, UnlinkatFlags::RemoveDir) {
+                    Err(Errno::ENOTEMPTY | Errno::EEXIST) => Ok(()),
+                    removed => removed,
+                }
+            }
+            Done::RemovedFolder(_, mode) => {
+                let place = self.place(path);
+                mkdirat(place.folder, place.name, *mode)
+            }
+        };
+        undone.map_err(|e| self.refused("put back", path, e))
+    }
+
+    /// The folders in which something was moved.
+    pub(super) fn touched(&self) -> Vec<PathBuf> {
+        let folder_of = |path: &BString| {
+            let path = self.root.join(OsStr::from_bytes(path));
+            path.parent().map(Path::to_owned)
+        };
+        let touched: BTreeSet<PathBuf> = self
+            .done
+            .iter()
+            .filter_map(|done| match done {
+                Done::Removed(_, path)
+                | Done::Replaced(_, path)
+                | Done::Added(_, path)
+                | Done::MadeFolder(path)
+                | Done::RemovedFolder(path, _) => folder_of(path),
+            })
+            .filter(|folder| folder.is_dir())
+            .collect();
+        touched.into_iter().collect()
+    }
+
+    fn place<'p>(&'p self, path: &'p BStr) -> Folder<'p> {
+        let name = path
+            .rfind_byte(b'/')
+            .map_or(path, |slash| path[slash + 1..].as_bstr());
+        Folder {
+            folder: self.last.as_ref().map_or(&self.top, |(_, folder)| folder),
+            name: OsStr::from_bytes(name),
+        }
+    }
+
+    /// Opens the folder that `path` lies in, and makes it where that is wanted.
+    fn open_parent(&mut self, path: &BStr, make: bool) -> Result<(), CheckoutError> {
+        let Some(slash) = path.rfind_byte(b'/') else {
+            self.last = None;
+            return Ok(());
+        };
+        let parent = path[..slash].as_bstr();
+        if self.last.as_ref().is_some_and(|(last, _)| *last == parent) {
+            return Ok(());
+        }
+        self.last = None;
+        let mut at = 0;
+        let mut open: Option<OwnedFd> = None;
+        for part in parent.split_str("/") {
+            at += part.len() + usize::from(at > 0);
+            let so_far = parent[..at].as_bstr();
+            let within = open.as_ref().unwrap_or(&self.top);
+            let name = OsStr::from_bytes(part);
+            let opened = match openat(within, name, FOLDER, Mode::empty()) {
+                Err(Errno::ENOENT) if make => {
+                    let mode = fstat(within).map_or(0o700, |found| found.st_mode & 0o777);
+                    let mode = Mode::from_bits_truncate(mode);
+                    let made = mkdirat(within, name, mode)
+                        .and_then(|()| openat(within, name, FOLDER, Mode::empty()));
+                    if made.is_ok() {
+                        // What umask(2) took away: the daemon's is not the user's.
+                        let _ = nix::sys::stat::fchmodat(
+                            within,
+                            name,
+                            mode,
+                            nix::sys::stat::FchmodatFlags::FollowSymlink,
+                        );
+                        self.done.push(Done::MadeFolder(so_far.to_owned()));
+                    }
+                    made
+                }
+                opened => opened,
+            };
+            open = Some(opened.map_err(|e| self.refused("open", so_far, e))?);
+        }
+        self.last = open.map(|open| (parent.to_owned(), open));
+        Ok(())
+    }
+
+    fn opened<'p>(&mut self, path: &'p BStr) -> Result<(OwnedFd, &'p OsStr), CheckoutError> {
+        self.open_parent(path, false)?;
+        let name = path
+            .rfind_byte(b'/')
+            .map_or(path, |slash| path[slash + 1..].as_bstr());
+        let folder = self.last.as_ref().map_or(&self.top, |(_, folder)| folder);
+        let folder = folder
+            .try_clone()
+            .map_err(CheckoutError::io("open", self.root))?;
+        Ok((folder, OsStr::from_bytes(name)))
+    }
+
+    fn remove_empty_folders(&mut self, path: &BStr) {
+        let mut path = path;
+        while let Some(slash) = path.rfind_byte(b'/') {
+            path = path[..slash].as_bstr();
+            if self.open_parent(path, false).is_err() || !self.remove_folder(path) {
+                return;
+            }
+        }
+    }
+
+    /// Removes the folder at a path whose parent is open, if it is there and empty.
+    fn remove_folder(&mut self, path: &BStr) -> bool {
+        let place = self.place(path);
+        let Ok(found) = fstatat(place.folder, place.name, AtFlags::AT_SYMLINK_NOFOLLOW) else {
+            return false;
+        };
+        if unlinkat(place.folder, place.name, UnlinkatFlags::RemoveDir).is_err() {
+            return false;
+        }
+        let mode = Mode::from_bits_truncate(found.st_mode & 0o7777);
+        self.done.push(Done::RemovedFolder(path.to_owned(), mode));
+        true
+    }
+
+    /// A staged file goes to where nothing is.
+    fn put(&self, staged: &str, path: &BStr) -> Result<(), Errno> {
+        let place = self.place(path);
+        #[cfg(target_os = "linux")]
+        {
+            use nix::fcntl::{RenameFlags, renameat2};
+            let flags = RenameFlags::RENAME_NOREPLACE;
+            match renameat2(&self.staged, staged, place.folder, place.name, flags) {
+                Err(Errno::EINVAL | Errno::ENOSYS | Errno::ENOTSUP) => {}
+                moved => return moved,
+            }
+        }
+        match fstatat(place.folder, place.name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Err(Errno::ENOENT) => renameat(&self.staged, staged, place.folder, place.name),
+            Err(error) => Err(error),
+            Ok(_) => Err(Errno::EEXIST),
+        }
+    }
+
+    /// A staged file and the one at `path` change places, in one step.
+    #[cfg(target_os = "linux")]
+    fn exchange(&self, path: &BStr, staged: &str) -> Result<(), Errno> {
+        use nix::fcntl::{RenameFlags, renameat2};
+        let place = self.place(path);
+        let flags = RenameFlags::RENAME_EXCHANGE;
+        renameat2(
+            &self.staged,
+            staged,
+            place.folder.as_fd(),
+            place.name,
+            flags,
+        )
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn exchange(&self, _: &BStr, _: &str) -> Result<(), Errno> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn refused(&self, action: &'static str, path: &BStr, error: Errno) -> CheckoutError {
+        match error {
+            Errno::ENOENT => CheckoutError::Changed {
+                path: path.to_owned(),
+            },
+            Errno::ELOOP | Errno::ENOTDIR | Errno::EISDIR | Errno::ENOTEMPTY => {
+                CheckoutError::InTheWay {
+                    path: path.to_owned(),
+                }
+            }
+            error => {
+                let path = self.root.join(OsStr::from_bytes(path));
+                CheckoutError::io(action, path)(io::Error::from(error))
+            }
+        }
+    }
+}

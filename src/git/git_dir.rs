@@ -1,0 +1,79 @@
+//! `GitDir`: Git opened on a worktree's folder, or on the one that all share. What layers above ask
+//! of Git's objects and refs, they ask it.
+
+use std::path::Path;
+
+use gix::ObjectId;
+
+use super::{Error, Head, NotAState, StateId, repository::open_git, revision};
+
+/// Git, opened. Clones share it; threads may ask at once.
+#[derive(Clone)]
+pub struct GitDir {
+    git: gix::ThreadSafeRepository,
+}
+
+impl GitDir {
+    /// Opens a Git folder: a worktree's own, or the common one.
+    ///
+    /// # Errors
+    /// When Git's files cannot be read.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let git = open_git(path).map_err(|e| Error::Unreadable {
+            path: path.to_owned(),
+            reason: e.to_string(),
+        })?;
+        Ok(Self {
+            git: git.into_sync(),
+        })
+    }
+
+    /// Git for this thread.
+    pub fn local(&self) -> gix::Repository {
+        self.git.to_thread_local()
+    }
+
+    /// The branch and commit that are checked out now.
+    ///
+    /// # Errors
+    /// When Git's files cannot be read.
+    pub fn head(&self) -> Result<Head, Error> {
+        Head::of(&self.local())
+    }
+
+    /// The commit that a revision means to Git.
+    ///
+    /// # Errors
+    /// When it is none, or not a single one.
+    pub fn resolve(&self, revision: &str) -> Result<StateId, NotAState> {
+        revision::resolve(&self.local(), revision)
+    }
+
+    /// The commit of this raw object id.
+    ///
+    /// # Errors
+    /// When it is none of this repository's.
+    pub fn resolve_bytes(&self, bytes: &[u8]) -> Result<StateId, NotAState> {
+        revision::resolve_bytes(&self.local(), bytes)
+    }
+
+    /// The tree of a state.
+    ///
+    /// # Errors
+    /// When the commit is not there, or damaged.
+    pub fn tree_of(&self, state: StateId) -> Result<ObjectId, Error> {
+        let git = self.local();
+        let tree = git
+            .find_commit(state)
+            .and_then(|commit| commit.tree_id())
+            .map(gix::Id::detach);
+        tree.map_err(|e| Error::unreadable(&git, &e))
+    }
+
+    /// Whether a branch of this name is there.
+    pub fn has_branch(&self, name: &str) -> bool {
+        let git = self.local();
+        let name = format!("refs/heads/{name}");
+        matches!(git.try_find_reference(name.as_str()), Ok(Some(_)))
+    }
+}

@@ -1,0 +1,215 @@
+//! What was seen in a worktree, path by path, and how that outlives a daemon.
+
+use std::{fs, io, ops::Range, path::Path};
+
+use gix::{
+    ObjectId,
+    bstr::{BStr, BString, ByteSlice},
+    index::entry::{Mode, Stat, stat::Time},
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::git::Entry;
+
+/// Rises with every change of the file's format: another one is not read.
+const FORMAT: u32 = 1;
+
+/// Everything that belongs to the tree, in the order of paths.
+#[derive(Debug, Default)]
+pub struct Listing {
+    found: Vec<Found>,
+    /// The tree that was made of it; it vouches for the objects.
+    tree: Option<ObjectId>,
+}
+
+/// One path of it.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) path: BString,
+    pub(super) mode: Mode,
+    pub(super) stat: Stat,
+    pub(super) id: ObjectId,
+    /// What the index had at the path then: filters may ask.
+    pub(super) index_id: Option<ObjectId>,
+    /// When it was read, in nanoseconds since the Unix epoch; 0 if it is to be read again.
+    pub(super) seen_at: i64,
+}
+
+impl Found {
+    pub(super) fn is(&self, entry: Entry) -> bool {
+        self.mode == entry.mode && self.id == entry.id
+    }
+}
+
+impl Listing {
+    pub(super) fn new(found: Vec<Found>, tree: ObjectId) -> Self {
+        let tree = Some(tree);
+        Self { found, tree }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.found.len()
+    }
+
+    pub(super) fn tree(&self) -> Option<ObjectId> {
+        self.tree
+    }
+
+    pub(super) fn all(&self) -> Range<usize> {
+        0..self.found.len()
+    }
+
+    pub(super) fn at(&self, index: usize) -> &Found {
+        &self.found[index]
+    }
+
+    /// The attribute files in it.
+    pub(super) fn attribute_files(&self) -> impl Iterator<Item = (&BStr, ObjectId)> {
+        let files = self.found.iter();
+        files
+            .filter(|found| is_attribute_file(found.path.as_bstr()))
+            .map(|found| (found.path.as_bstr(), found.id))
+    }
+
+    pub(super) fn seen(&self, path: &BStr) -> Option<&Found> {
+        self.place(path).ok().map(|place| &self.found[place])
+    }
+
+    pub(super) fn put(
+        &mut self,
+        path: &BStr,
+        entry: Entry,
+        stat: Stat,
+        index_id: Option<ObjectId>,
+        seen_at: i64,
+    ) {
+        let found = Found {
+            path: path.to_owned(),
+            mode: entry.mode,
+            id: entry.id,
+            stat,
+            index_id,
+            seen_at,
+        };
+        match self.place(path) {
+            Ok(place) => self.found[place] = found,
+            Err(place) => self.found.insert(place, found),
+        }
+    }
+
+    pub(super) fn remove(&mut self, path: &BStr) {
+        if let Ok(place) = self.place(path) {
+            self.found.remove(place);
+        }
+    }
+
+    fn place(&self, path: &BStr) -> Result<usize, usize> {
+        self.found
+            .binary_search_by(|found| found.path.as_bstr().cmp(path))
+    }
+
+    /// What an earlier daemon saved; `None` if it did not, or it is not whole.
+    pub(super) fn load(file: &Path) -> Option<Self> {
+        let bytes = fs::read(file).ok()?;
+        let (body, sum) = bytes.split_at_checked(bytes.len().checked_sub(32)?)?;
+        if sum != Sha256::digest(body).as_slice() {
+            return None;
+        }
+        let saved: Saved = postcard::from_bytes(body).ok()?;
+        if saved.format != FORMAT {
+            return None;
+        }
+        let found = saved.found.into_iter().map(SavedFound::into_found);
+        Some(Self {
+            found: found.collect::<Option<_>>()?,
+            tree: ObjectId::try_from(saved.tree.as_slice()).ok(),
+        })
+    }
+
+    pub(super) fn save(&self, file: &Path) -> io::Result<()> {
+        let saved = Saved {
+            format: FORMAT,
+            tree: self
+                .tree
+                .map(|id| id.as_bytes().to_vec())
+                .unwrap_or_default(),
+            found: self.found.iter().map(SavedFound::from_found).collect(),
+        };
+        let mut bytes = postcard::to_stdvec(&saved).map_err(io::Error::other)?;
+        let sum = Sha256::digest(&bytes);
+        bytes.extend_from_slice(&sum);
+        let folder = file.parent().unwrap_or(Path::new("."));
+        let mut aside = tempfile::NamedTempFile::new_in(folder)?;
+        io::Write::write_all(&mut aside, &bytes)?;
+        aside.persist(file).map_err(|e| e.error)?;
+        Ok(())
+    }
+}
+
+pub(super) fn is_attribute_file(path: &BStr) -> bool {
+    path == ".gitattributes" || path.ends_with_str("/.gitattributes")
+}
+
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    format: u32,
+    tree: Vec<u8>,
+    found: Vec<SavedFound>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedFound {
+    path: Vec<u8>,
+    mode: u32,
+    stat: [u32; 9],
+    id: Vec<u8>,
+    index_id: Option<Vec<u8>>,
+    seen_at: i64,
+}
+
+impl SavedFound {
+    fn from_found(found: &Found) -> Self {
+        let stat = &found.stat;
+        Self {
+            path: found.path.to_vec(),
+            mode: found.mode.bits(),
+            stat: [
+                stat.mtime.secs,
+                stat.mtime.nsecs,
+                stat.ctime.secs,
+                stat.ctime.nsecs,
+                stat.dev,
+                stat.ino,
+                stat.uid,
+                stat.gid,
+                stat.size,
+            ],
+            id: found.id.as_bytes().to_vec(),
+            index_id: found.index_id.map(|id| id.as_bytes().to_vec()),
+            seen_at: found.seen_at,
+        }
+    }
+
+    fn into_found(self) -> Option<Found> {
+        let [mtime, mtime_ns, ctime, ctime_ns, dev, ino, uid, gid, size] = self.stat;
+        let time = |secs, nsecs| Time { secs, nsecs };
+        let id = |bytes: &Vec<u8>| ObjectId::try_from(bytes.as_slice()).ok();
+        Some(Found {
+            path: self.path.into(),
+            mode: Mode::from_bits(self.mode)?,
+            stat: Stat {
+                mtime: time(mtime, mtime_ns),
+                ctime: time(ctime, ctime_ns),
+                dev,
+                ino,
+                uid,
+                gid,
+                size,
+            },
+            id: id(&self.id)?,
+            index_id: self.index_id.as_ref().map(id)?,
+            seen_at: self.seen_at,
+        })
+    }
+}

@@ -1,0 +1,345 @@
+//! A worktree as a tree: byte for byte what `git add -A && git write-tree` makes of it on a
+//! throw-away copy of its index. Only what changed since the last time is read. Nothing is written
+//! but new objects and the cache of what was seen.
+
+mod cache;
+mod index;
+mod read;
+mod rules;
+mod tree;
+mod walk;
+
+use std::{
+    ffi::OsStr,
+    io,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    sync::atomic::AtomicU64,
+};
+
+use gix::{ObjectId, bstr::BStr, bstr::BString, index::entry::Mode, index::entry::Stat};
+
+use super::{Entry, Error, GitDir, ObjectBatch, ObjectError, Worktree, config_files::ConfigFiles};
+use crate::failure::{Failure, Reason};
+
+use cache::Listing;
+
+/// Bytes above which a file that Git does not track is left out.
+pub const DEFAULT_SIZE_GUARD: u64 = 64 * 1024 * 1024;
+
+/// Why a worktree cannot be captured.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// A file or folder that cannot be read.
+    #[error(
+        "cannot read {}: {source}; make it readable, or have Git ignore it", path.display()
+    )]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The worktree is gone.
+    #[error("the worktree {} is gone", .0.display())]
+    Gone(PathBuf),
+    /// A filter of Git's attributes failed.
+    #[error("{} cannot be filtered as Git's attributes say: {reason}", path.display())]
+    Filter {
+        /// Which file.
+        path: PathBuf,
+        /// What the filter says.
+        reason: String,
+    },
+    /// Git's own data cannot be read.
+    #[error(transparent)]
+    Git(#[from] Error),
+    /// Objects cannot be written.
+    #[error(transparent)]
+    Objects(#[from] ObjectError),
+}
+
+impl From<ScanError> for Failure {
+    fn from(error: ScanError) -> Self {
+        let reason = match &error {
+            ScanError::Unreadable { .. } | ScanError::Filter { .. } => Reason::WorktreeUnreadable,
+            ScanError::Gone(_) => Reason::WorktreeGone,
+            ScanError::Git(_) => Reason::RepositoryRefused,
+            ScanError::Objects(objects) => return objects.into(),
+        };
+        Failure::new(reason, error.to_string())
+    }
+}
+
+impl From<&ObjectError> for Failure {
+    fn from(error: &ObjectError) -> Self {
+        let (reason, remedy) = disk(&error.source);
+        Failure::new(reason, format!("{error}; {remedy}"))
+    }
+}
+
+/// What a disk's refusal means to a caller.
+pub(crate) fn disk(error: &io::Error) -> (Reason, &'static str) {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (
+            Reason::StoreFull,
+            "nothing was changed; make room and try again",
+        ),
+        io::ErrorKind::ReadOnlyFilesystem => (
+            Reason::StoreReadOnly,
+            "nothing was changed; make the disk writable and try again",
+        ),
+        io::ErrorKind::PermissionDenied => (
+            Reason::StoreReadOnly,
+            "nothing was changed; look at the permissions",
+        ),
+        _ => (Reason::StoreIo, "nothing was changed; look at the disk"),
+    }
+}
+
+/// What a scan is to mind.
+#[derive(Debug, Clone, Copy)]
+pub struct ScanOptions<'a> {
+    /// Bytes above which a file that Git does not track is left out.
+    pub size_guard: u64,
+    /// Files looked at so far, for whoever wants to know.
+    pub looked_at: Option<&'a AtomicU64>,
+}
+
+/// Something that a scan left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Path from the worktree's root.
+    pub path: BString,
+    /// Why.
+    pub why: String,
+}
+
+/// A worktree's content.
+#[derive(Debug)]
+pub struct Scanned {
+    /// The tree; its objects are in the batch that was given.
+    pub tree: ObjectId,
+    /// What is not in it.
+    pub left_out: Vec<LeftOut>,
+    /// Whether the index has unmerged paths.
+    pub unmerged: bool,
+    /// Files and links in it.
+    pub files: u64,
+    /// Those that were read.
+    pub read: u64,
+    listing: Listing,
+    trees: tree::Trees,
+}
+
+/// Scans one worktree, and remembers what it saw.
+pub struct Scanner {
+    worktree: Worktree,
+    git: GitDir,
+    config: ConfigFiles,
+    index: Option<index::UserIndex>,
+    cache_file: PathBuf,
+    listing: Option<Listing>,
+    /// When the last scan began, in nanoseconds since the Unix epoch.
+    scanned_at: i64,
+    trees: tree::Trees,
+    /// Changes since the cache was saved.
+    unsaved: usize,
+}
+
+impl Scanner {
+    /// A scanner that goes on from what `cache_file` remembers, if that is there and whole.
+    ///
+    /// # Errors
+    /// When Git's files cannot be read.
+    pub fn new(worktree: Worktree, cache_file: PathBuf) -> Result<Self, ScanError> {
+        let git = GitDir::open(&worktree.git_dir)?;
+        Ok(Self {
+            config: ConfigFiles::of(&git.local()),
+            listing: Listing::load(&cache_file),
+            trees: tree::Trees::default(),
+            index: None,
+            scanned_at: 0,
+            unsaved: 0,
+            worktree,
+            git,
+            cache_file,
+        })
+    }
+
+    /// Scans the worktree. New objects go into `objects`; once that is finished, tell
+    /// [`Scanner::settle`].
+    ///
+    /// # Errors
+    /// When something that belongs to the tree cannot be read.
+    pub fn scan(
+        &mut self,
+        objects: &ObjectBatch,
+        options: ScanOptions<'_>,
+    ) -> Result<Scanned, ScanError> {
+        if !self.worktree.root.is_dir() {
+            return Err(ScanError::Gone(self.worktree.root.clone()));
+        }
+        if self.config.changed() {
+            self.git = GitDir::open(&self.worktree.git_dir)?;
+            self.config = ConfigFiles::of(&self.git.local());
+            self.listing = None;
+        }
+        self.scanned_at = walk::now_nanos();
+        let git = self.git.local();
+        self.forget_if_pruned(&git);
+        let index = index::UserIndex::current(self.index.take(), &self.worktree, &git)?;
+        // Until it is settled, what was seen before is what is known.
+        let before = self.listing.take().unwrap_or_default();
+        let scanned = self.scan_after(&git, &before, &index, objects, options);
+        self.listing = Some(before);
+        self.index = Some(index);
+        scanned
+    }
+
+    fn scan_after(
+        &self,
+        git: &gix::Repository,
+        before: &Listing,
+        index: &index::UserIndex,
+        objects: &ObjectBatch,
+        options: ScanOptions<'_>,
+    ) -> Result<Scanned, ScanError> {
+        let rules = rules::Rules::new(&self.git, &self.worktree, index);
+        let walk = walk::Walk::new(&self.worktree.root, git, index, &rules, before, options)?;
+        let (walked, read) = read::read_unknown(walk.run()?, &walk, objects, before)?;
+        let (tree, trees, listing) = tree::build(walked, &walk, objects, &self.trees)?;
+        Ok(Scanned {
+            tree,
+            left_out: walk.left_out(),
+            unmerged: index.is_unmerged(),
+            files: listing.len() as u64,
+            read,
+            listing,
+            trees,
+        })
+    }
+
+    /// What a scan found is durable: the next one goes on from it.
+    pub fn settle(&mut self, scanned: Scanned) {
+        self.unsaved += scanned.read as usize;
+        self.listing = Some(scanned.listing);
+        self.trees = scanned.trees;
+    }
+
+    /// Objects that were seen may have been pruned with the state that held them.
+    fn forget_if_pruned(&mut self, git: &gix::Repository) {
+        let root = self.listing.as_ref().and_then(Listing::tree);
+        if root.is_none_or(|root| !git.has_object(root)) {
+            self.listing = None;
+            self.trees = tree::Trees::default();
+        }
+    }
+
+    /// A checkout wrote this, and it is there now.
+    pub(super) fn note_written(&mut self, path: &BStr, entry: Entry) {
+        let absolute = self.worktree.root.join(OsStr::from_bytes(path));
+        let index = self.index.as_ref();
+        let index_id = index.and_then(|index| Some(index.entry(index.at_path(path)?).id));
+        if let Some(listing) = &mut self.listing
+            && let Ok(Some((stat, _))) = walk::look_at(&absolute)
+        {
+            listing.put(path, entry, stat, index_id, walk::now_nanos());
+            self.unsaved += 1;
+        }
+    }
+
+    /// A checkout removed this.
+    pub(super) fn removed(&mut self, path: &BStr) {
+        if let Some(listing) = &mut self.listing {
+            listing.remove(path);
+            self.unsaved += 1;
+        }
+    }
+
+    /// Whether a path is one that the user does not want in the worktree: outside of a sparse
+    /// checkout.
+    pub(super) fn is_absent_by_choice(&mut self, path: &BStr) -> Result<bool, ScanError> {
+        if let Some(found) = self.listing.as_ref().and_then(|listing| listing.seen(path)) {
+            return Ok(found.stat == Stat::default());
+        }
+        self.with_rules(|_, _, rules| Ok(!rules.in_sparse_checkout(path)))
+    }
+
+    /// Whether what lies at `aside`, and was just moved there from `path`, is what the last scan
+    /// found at the path.
+    pub(super) fn is_still(
+        &mut self,
+        path: &BStr,
+        aside: &Path,
+        expected: Entry,
+    ) -> Result<bool, ScanError> {
+        let seen = self.listing.as_ref().and_then(|listing| listing.seen(path));
+        if let Some(seen) = seen
+            && let Ok(Some((stat, mode))) = walk::look_at(aside)
+            && seen.is(expected)
+            && mode == expected.mode
+            && walk::is_settled(&seen.stat, self.scanned_at)
+            // Being moved changed its ctime.
+            && (stat.mtime, stat.ino, stat.size) == (seen.stat.mtime, seen.stat.ino, seen.stat.size)
+        {
+            return Ok(true);
+        }
+        let found = self.hash_at(path, aside)?;
+        Ok(found == Some((expected.mode, expected.id)))
+    }
+
+    /// What lies at a path now, hashed as a scan would; `None` where there is nothing that Git
+    /// could keep. Nothing is written.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn hash_now(&mut self, path: &BStr) -> Result<Option<(Mode, ObjectId)>, ScanError> {
+        let lies_at = self.worktree.root.join(OsStr::from_bytes(path));
+        self.hash_at(path, &lies_at)
+    }
+
+    fn hash_at(
+        &mut self,
+        path: &BStr,
+        lies_at: &Path,
+    ) -> Result<Option<(Mode, ObjectId)>, ScanError> {
+        let root = self.worktree.root.clone();
+        self.with_rules(|git, index, rules| read::hash_now(&root, git, index, rules, path, lies_at))
+    }
+
+    fn with_rules<T>(
+        &mut self,
+        ask: impl FnOnce(&gix::Repository, &index::UserIndex, &rules::Rules<'_>) -> Result<T, ScanError>,
+    ) -> Result<T, ScanError> {
+        let git = self.git.local();
+        let index = index::UserIndex::current(self.index.take(), &self.worktree, &git)?;
+        let rules = rules::Rules::new(&self.git, &self.worktree, &index);
+        let answer = ask(&git, &index, &rules);
+        self.index = Some(index);
+        answer
+    }
+
+    /// Git, opened on the worktree.
+    pub fn git(&self) -> &GitDir {
+        &self.git
+    }
+
+    /// The worktree.
+    pub fn root(&self) -> &Path {
+        &self.worktree.root
+    }
+
+    /// Writes down what is known, where that is worth it: it saves the next daemon reading files
+    /// again. Losing it loses nothing.
+    pub fn save(&mut self) {
+        let Some(listing) = &self.listing else { return };
+        if self.unsaved == 0 {
+            return;
+        }
+        match listing.save(&self.cache_file) {
+            Ok(()) => self.unsaved = 0,
+            Err(e) => tracing::debug!("{} is not written: {e}", self.cache_file.display()),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Reading threads: those that were started or captured, and the branches that worktrees have
+//! checked out; and the state that a name means.
+
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf};
+
+use super::{Place, Places, Thread, ThreadName, place::unknown};
+use crate::{
+    failure::{Failure, Reason},
+    git::{GitDir, NotAState, StateId, Worktree},
+    mutation::now_secs,
+    store::Store,
+};
+
+/// A thread and where it is worked on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary {
+    /// The thread.
+    pub thread: Thread,
+    /// The worktree that has it.
+    pub path: Option<PathBuf>,
+    /// Whether it is the thread of the worktree that was asked from.
+    pub is_current: bool,
+    /// Threads that were started from it.
+    pub children: Vec<String>,
+    /// How many threads it stands upon.
+    pub depth: u32,
+}
+
+impl Summary {
+    /// Whether nothing was captured yet.
+    pub fn is_draft(&self) -> bool {
+        self.thread.declared && self.thread.captured_secs.is_none()
+    }
+}
+
+/// All threads of a repository at one moment.
+pub struct Overview {
+    summaries: Vec<Summary>,
+}
+
+impl Overview {
+    /// Reads them, as seen from the worktree `here`. Blocks.
+    ///
+    /// # Errors
+    /// When Git or the store cannot be read.
+    pub fn read(places: &Places, here: Option<&Worktree>) -> Result<Self, Failure> {
+        let mut threads = places.store().read(|tx| tx.threads())?;
+        let mut held = Vec::new();
+        for worktree in places.repository().worktrees()? {
+            let thread = match places.thread_of(&worktree) {
+                Ok(thread) => thread,
+                Err(failure) => {
+                    tracing::warn!("the thread of {} is not known: {failure}", worktree.root.display());
+                    continue;
+                }
+            };
+            let head = places.git_of(&worktree)?.head()?.commit;
+            held.push((Place { worktree, thread }, head));
+        }
+        for (place, head) in &held {
+            match threads.iter_mut().find(|known| known.name == place.thread.as_str()) {
+                Some(thread) => thread.follow(*head),
+                None => threads.push(undeclared(&place.thread, *head)),
+            }
+        }
+        threads.sort_by(|a, b| a.name.cmp(&b.name));
+        let summaries = threads
+            .iter()
+            .map(|thread| summary(thread, &threads, &held, here))
+            .collect();
+        Ok(Self { summaries })
+    }
+
+    /// All of them, by name.
+    pub fn all(self) -> Vec<Summary> {
+        self.summaries
+    }
+
+    /// The one of this name.
+    ///
+    /// # Errors
+    /// `THREAD_UNKNOWN`.
+    pub fn one(self, name: &ThreadName) -> Result<Summary, Failure> {
+        let mut all = self.summaries.into_iter();
+        all.find(|summary| summary.thread.name == name.as_str())
+            .ok_or_else(|| unknown(name))
+    }
+}
+
+impl Thread {
+    /// What it is when its worktree's HEAD is `head`: a commit of the user's ends the chain.
+    pub(crate) fn follow(&mut self, head: Option<StateId>) {
+        let head = head.map(StateId::to_vec);
+        if head.is_some() && self.chain_head != head {
+            self.current_state = head;
+        }
+    }
+}
+
+fn undeclared(name: &ThreadName, head: Option<StateId>) -> Thread {
+    let head = head.map(StateId::to_vec);
+    Thread {
+        base_state: head.clone(),
+        current_state: head,
+        ..Thread::new(name, now_secs())
+    }
+}
+
+fn summary(
+    thread: &Thread,
+    all: &[Thread],
+    held: &[(Place, Option<StateId>)],
+    here: Option<&Worktree>,
+) -> Summary {
+    let place = held
+        .iter()
+        .map(|(place, _)| place)
+        .find(|place| place.thread.as_str() == thread.name);
+    let own = thread.path.as_deref().map(|path| PathBuf::from(OsStr::from_bytes(path)));
+    let is_current = held.iter().any(|(place, _)| {
+        place.thread.as_str() == thread.name && Some(&place.worktree) == here
+    });
+    let parent_of = |name: &str| {
+        let found = all.iter().find(|other| other.name == name);
+        found.and_then(|other| other.parent_thread.clone())
+    };
+    let mut depth = 0;
+    let mut above = thread.parent_thread.clone();
+    // A name can be given anew, so that the line may run in a circle.
+    while let Some(name) = above
+        && depth < all.len() as u32
+    {
+        depth += 1;
+        above = parent_of(&name);
+    }
+    Summary {
+        path: own.or_else(|| place.map(|place| place.worktree.root.clone())),
+        is_current,
+        children: all
+            .iter()
+            .filter(|other| other.parent_thread.as_deref() == Some(&thread.name))
+            .map(|other| other.name.clone())
+            .collect(),
+        depth,
+        thread: thread.clone(),
+    }
+}
+
+impl Places {
+    /// The store.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// A thread's newest state, in a worktree whose HEAD is `head`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn current_state(
+        &self,
+        thread: &ThreadName,
+        head: Option<StateId>,
+    ) -> Result<Option<StateId>, Failure> {
+        let known = self.store.read(|tx| tx.thread(thread.as_str()))?;
+        let current = known.and_then(|mut known| {
+            known.follow(head);
+            known.current_state
+        });
+        Ok(current.as_deref().and_then(StateId::from_bytes))
+    }
+}
+
+/// The state that a caller names: any revision of Git's, or a thread. Git's meaning goes first.
+///
+/// # Errors
+/// `STATE_UNKNOWN`, `STATE_AMBIGUOUS` or `NOT_A_STATE`, for the request's `field`.
+pub fn state_named(
+    store: &Store,
+    git: &GitDir,
+    name: &str,
+    field: &'static str,
+) -> Result<StateId, Failure> {
+    let fault = match git.resolve(name) {
+        Ok(state) => return Ok(state),
+        Err(fault) => fault,
+    };
+    if matches!(fault, NotAState::Unknown(_))
+        && let Some(thread) = store.read(|tx| tx.thread(name))?
+        && let Some(state) = thread.current_state.as_deref().and_then(StateId::from_bytes)
+    {
+        return Ok(state);
+    }
+    let (reason, remedy) = match fault {
+        NotAState::Unknown(_) => (
+            Reason::StateUnknown,
+            "; `heddle log` shows states, `heddle thread list` threads",
+        ),
+        NotAState::Ambiguous { .. } => (Reason::StateAmbiguous, ""),
+        NotAState::NotACommit { .. } => (Reason::NotAState, "; give the id of a commit"),
+        NotAState::WrongLength { .. } => (Reason::NotAState, ""),
+    };
+    Err(Failure::field(reason, field, format!("{fault}{remedy}")))
+}
