@@ -7,7 +7,7 @@ use super::{Error, connect};
 use crate::git::Repository;
 
 /// Daemons that are tried: the one there, and two that come after it.
-const ATTEMPTS: usize = 3;
+pub(super) const ATTEMPTS: usize = 3;
 
 /// Sends a call to the daemon of a repository, which is started where none serves. A call that
 /// changes something must have the same `client_operation_id` each time.
@@ -38,7 +38,7 @@ pub async fn call<T>(
 
 /// Whether a daemon went away before it answered. A connection that broke is told by tonic with
 /// other codes as well, and by its source.
-fn is_lost(status: &Status) -> bool {
+pub(super) fn is_lost(status: &Status) -> bool {
     use std::error::Error as _;
 
     let broke = status

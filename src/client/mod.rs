@@ -4,6 +4,7 @@
 mod address;
 mod call;
 mod child;
+mod follow;
 pub mod service;
 mod start;
 mod stop;
@@ -15,6 +16,7 @@ use tonic::transport::Channel;
 
 pub use address::address;
 pub use call::call;
+pub use follow::follow;
 pub use start::{ALREADY_SERVED, READY};
 pub use stop::{Stopped, stop};
 
