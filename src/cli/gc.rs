@@ -18,9 +18,9 @@ Examples:
   heddle gc --dry-run       what would go
   heddle gc --keep-days 7 && git gc
 
-Whole chains of captures go, oldest first: those that a commit or a rewind has ended, and that are
-past both their number and their age. What a thread, a transaction, a signature or a discussion needs
-stays. `git gc` then frees the disk.";
+Whole chains of captures go, oldest first: those that a commit or a rewind has ended, and that
+are past both their number and their age. What a thread, a transaction, a signature or a
+discussion needs stays. `git gc` then frees the disk.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

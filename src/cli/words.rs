@@ -142,7 +142,7 @@ fn neither(word: &OsStr) -> Error {
     Failure::new(
         Reason::StateUnknown,
         format!(
-            "{word:?} is neither a state nor a path that the worktree or the state has; `heddle log` shows states, `heddle thread list` threads, and after a -- stand paths"
+            "{word:?} is neither a state nor a path that the worktree or the state has; `heddle log` shows states, `heddle thread list` threads; paths may stand after a --"
         ),
     )
     .into()
