@@ -82,7 +82,8 @@ fn write(command: &Command, dir: &Path, written: &mut Vec<String>) -> Result<()>
 
 fn render(command: Command) -> Result<Vec<u8>> {
     let mut page = Vec::new();
-    let man = clap_mangen::Man::new(command);
+    let version = concat!("heddle ", env!("CARGO_PKG_VERSION"));
+    let man = clap_mangen::Man::new(command).source(version);
     man.render(&mut page).map_err(Error::Output)?;
     Ok(page)
 }

@@ -53,10 +53,12 @@ pub(super) async fn sort(
     } else {
         let states = leading_states(here, before, most).await?;
         let paths = &before[states.len()..];
-        for path in paths {
-            if !exists(path) && !is_in(here, path, states.last().map(String::as_str)).await? {
-                return Err(neither(path));
-            }
+        // The first word that is no state may be meant as one. The daemon checks the others.
+        if let Some(first) = paths.first().filter(|_| states.len() < most)
+            && !exists(first)
+            && !is_in(here, first, states.last().map(String::as_str)).await?
+        {
+            return Err(neither(first));
         }
         let paths = here.paths(paths)?;
         Asked { states, paths }
@@ -112,23 +114,27 @@ async fn resolve(here: &Here, name: &str) -> Result<()> {
 }
 
 /// Whether a state, the newest without one, has something at a path where the worktree has nothing.
-pub(super) async fn is_in(here: &Here, path: &OsStr, state: Option<&str>) -> Result<bool> {
-    let path = here.path(path)?;
+async fn is_in(here: &Here, path: &OsStr, state: Option<&str>) -> Result<bool> {
     let target = state.map(|state| RestoreTarget {
         target: Some(Target::State(state.to_owned())),
     });
     let request = PreviewRestoreRequest {
         repo_path: here.repo_path(),
         target,
-        paths: vec![path],
+        paths: vec![here.path(path)?],
         ..PreviewRestoreRequest::default()
     };
     let send = async |channel| {
         let mut client = WorktreeServiceClient::new(channel);
         client.preview_restore(request.clone()).await
     };
-    let preview = here.call("looking for the path", send).await?;
-    Ok(preview.change_count > 0)
+    match here.call("looking for the path", send).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.has_reason(Reason::PathUnknown) => Ok(false),
+        // There is no state yet.
+        Err(error) if state.is_none() && error.has_reason(Reason::StateUnknown) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn both(word: &OsStr) -> Error {

@@ -23,8 +23,6 @@ fn two_states() -> (TestRepo, String) {
 }
 
 fn names(changes: &Value) -> Vec<(&str, &str)> {
-    let text = |value: &'static str| move |change: &Value| change[value].clone();
-    let _ = text;
     let changes = changes.as_array().unwrap().iter();
     changes
         .map(|change| {
