@@ -222,7 +222,7 @@ fn facts(thread: &ThreadSummary) -> Vec<(&'static str, String)> {
     let facts = [
         ("state", id(thread.current_state.as_deref()).map(short)),
         ("base", id(thread.base_state.as_deref()).map(short)),
-        ("stage", thread.thread_state.clone()),
+        ("stage", stage(thread)),
         ("worktree", thread.path.clone()),
         ("agent", (!agent.is_empty()).then(|| agent.join("/"))),
         (
@@ -317,6 +317,13 @@ fn seconds(at: Option<Timestamp>) -> Option<i64> {
     at.map(|at| at.seconds)
 }
 
+/// How far it has come, in a word.
+fn stage(thread: &ThreadSummary) -> Option<String> {
+    let name = thread.thread_state_typed().as_str_name();
+    let name = name.strip_prefix("THREAD_STATE_").unwrap_or(name);
+    (name != "UNSPECIFIED").then(|| name.to_ascii_lowercase())
+}
+
 /// How sure its author is of it, as short as it was given: 0.8 is no binary number.
 fn confidence(thread: &ThreadSummary) -> Option<f64> {
     let value = thread.confidence_summary.as_ref()?.value?;
@@ -330,7 +337,7 @@ fn as_json(thread: &ThreadSummary) -> Value {
         "current_state": hex(&thread.current_state),
         "base_state": hex(&thread.base_state),
         "coordination_status": thread.coordination_status,
-        "thread_state": thread.thread_state,
+        "thread_state": stage(thread),
         "is_current": thread.is_current,
         "is_isolated": thread.is_isolated,
         "path": thread.path,
