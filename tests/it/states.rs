@@ -10,7 +10,7 @@ use heddle_agent::grpc_local_impl::proto::{
         worktree_service_client::WorktreeServiceClient,
     },
     v1::{
-        CaptureThreadRequest, CaptureThreadResponse, ThreadSummary,
+        CaptureThreadRequest, CaptureThreadResponse, GetThreadRequest, ThreadSummary,
         thread_workflow_service_client::ThreadWorkflowServiceClient,
     },
 };
@@ -98,7 +98,9 @@ pub async fn diff(
 
 /// The current thread.
 pub async fn current_thread(channel: &Channel) -> ThreadSummary {
-    let answer = threads(channel).get_thread(Default::default()).await;
+    let answer = threads(channel)
+        .get_thread(GetThreadRequest::default())
+        .await;
     answer.unwrap().into_inner()
 }
 

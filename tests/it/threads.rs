@@ -5,8 +5,8 @@ use std::fs;
 use heddle_agent::{
     failure::Reason,
     grpc_local_impl::proto::v1::{
-        CaptureThreadRequest, CompleteThreadRequest, GetThreadRequest, StartThreadRequest,
-        WatchThreadsRequest, thread_state::Kind,
+        CaptureThreadRequest, CompleteThreadRequest, GetThreadRequest, ListThreadsRequest,
+        StartThreadRequest, WatchThreadsRequest, thread_state::Kind,
     },
 };
 
@@ -72,7 +72,9 @@ async fn a_thread_with_a_path_has_a_worktree_of_its_own() {
         (state.thread.as_str(), hex(&state.parent_state)),
         ("fix", base)
     );
-    let listed = threads(&channel).list_threads(Default::default()).await;
+    let listed = threads(&channel)
+        .list_threads(ListThreadsRequest::default())
+        .await;
     let listed = listed.unwrap().into_inner().threads;
     let names: Vec<_> = listed
         .iter()
