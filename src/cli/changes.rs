@@ -3,10 +3,13 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    Result,
-    output::{BAD, DIM, GOOD, NOTE, Output, plural, printable},
+    Error, Result,
+    output::{BAD, DIM, GOOD, NOTE, Output, printable},
 };
-use crate::grpc_local_impl::proto::local::{FileChange, file_change::Kind};
+use crate::{
+    failure::{Failure, Reason},
+    grpc_local_impl::proto::local::{FileChange, file_change::Kind},
+};
 
 /// Prints the changes, a line each, or the first `most` of `count`.
 pub(super) fn list(out: &Output, changes: &[FileChange], most: usize, count: usize) -> Result<()> {
@@ -15,9 +18,8 @@ pub(super) fn list(out: &Output, changes: &[FileChange], most: usize, count: usi
     for change in shown {
         line(out, change)?;
     }
-    if count > printed {
-        let more = plural((count - printed) as u64, "more", "more");
-        out.line(format_args!("  {DIM}and {more}{DIM:#}"))?;
+    if let more @ 1.. = count - printed {
+        out.line(format_args!("  {DIM}and {more} more{DIM:#}"))?;
     }
     Ok(())
 }
@@ -74,4 +76,13 @@ pub(super) fn all_as_json(changes: &[FileChange]) -> Vec<Value> {
         .iter()
         .map(|change| as_json(change).into())
         .collect()
+}
+
+/// An answer that says that there is more, and has nothing itself: asking on would never end.
+pub(super) fn stuck() -> Error {
+    Failure::new(
+        Reason::Internal,
+        "the daemon answers nothing of what there is still to tell",
+    )
+    .into()
 }

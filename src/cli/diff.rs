@@ -1,20 +1,27 @@
 //! `heddle diff`.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io::{self, BufWriter, Write},
+    process::ExitCode,
+};
 
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    Common, Result, changes,
+    Common, Error, Result, changes,
     here::Here,
     output::{BOLD, DIM, Output, hex, plural, printable},
     words,
 };
-use crate::grpc_local_impl::proto::local::{
-    DiffStatesRequest, DiffStatesResponse, FileChange,
-    worktree_service_client::WorktreeServiceClient,
+use crate::{
+    git::Patch,
+    grpc_local_impl::proto::local::{
+        DiffStatesRequest, DiffStatesResponse, FileChange, file_change::Kind,
+        worktree_service_client::WorktreeServiceClient,
+    },
 };
 
 const EXAMPLES: &str = "\
@@ -58,84 +65,95 @@ pub(super) async fn run(common: &Common, args: DiffArgs) -> Result {
         from: states.next().unwrap_or_default(),
         to: states.next().unwrap_or_default(),
         paths: asked.paths,
-        patch: args.patch,
-        after_path: String::new(),
+        ..DiffStatesRequest::default()
     };
+    let diff = whole(&here, request.clone()).await?;
     let out = common.out();
-    if out.is_json() {
-        json_of_all(&out, &here, request).await?;
-    } else {
-        print_all(&out, &here, request, args.stat).await?;
+    let (from, to) = (hex(&diff.from_tree), hex(&diff.to_tree));
+    let patch = args.patch.then_some(Patch {
+        from: &from,
+        to: &to,
+        paths: &request.paths,
+        // For a person it would be noise.
+        binary: !out.is_json() && !out.is_terminal(),
+    });
+    match (out.is_json(), patch) {
+        (true, patch) => print_json(&out, &here, &diff, patch)?,
+        (false, Some(patch)) => print_patch(&out, &here, patch)?,
+        (false, None) => print(&out, &diff, args.stat)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// One answer, which holds as many changes as fit.
-async fn page(here: &Here, request: &DiffStatesRequest) -> Result<DiffStatesResponse> {
-    let send = async |channel| {
-        let mut client = WorktreeServiceClient::new(channel);
-        client.diff_states(request.clone()).await
-    };
-    here.call("comparing", send).await
+/// How often a comparison that takes several answers is begun anew.
+const ATTEMPTS: usize = 3;
+
+/// All that differs, however many answers it takes; of one moment.
+async fn whole(here: &Here, request: DiffStatesRequest) -> Result<DiffStatesResponse> {
+    for _ in 0..ATTEMPTS {
+        if let Some(diff) = of_one_moment(here, request.clone()).await? {
+            return Ok(diff);
+        }
+    }
+    Err(Error::Usage(
+        "the worktree changes faster than it can be compared; try again, or name two states"
+            .to_owned(),
+    ))
 }
 
-/// Prints page by page: a diff may be larger than memory should be.
-async fn print_all(
-    out: &Output,
+/// All that differs; `None` when the worktree has changed between two answers.
+async fn of_one_moment(
     here: &Here,
     mut request: DiffStatesRequest,
-    stat: bool,
-) -> Result<()> {
-    let mut total = Total::default();
+) -> Result<Option<DiffStatesResponse>> {
+    let mut whole: Option<DiffStatesResponse> = None;
     loop {
-        let page = page(here, &request).await?;
-        for change in &page.changes {
-            total.add(change);
-            match (request.patch, stat) {
-                (true, _) => print_patch(out, &change.patch)?,
-                (false, true) => print_stat(out, change)?,
-                (false, false) => changes::line(out, change)?,
-            }
+        let send = async |channel| {
+            let mut client = WorktreeServiceClient::new(channel);
+            client.diff_states(request.clone()).await
+        };
+        let mut page = here.call("comparing", send).await?;
+        let whole = whole.get_or_insert_with(|| DiffStatesResponse {
+            changes: Vec::new(),
+            ..page.clone()
+        });
+        if (&whole.from_tree, &whole.to_tree) != (&page.from_tree, &page.to_tree) {
+            return Ok(None);
         }
-        if page.truncated {
-            request.after_path = page.next_path;
-        } else if request.patch {
-            return Ok(());
+        let gets_on = !page.changes.is_empty();
+        whole.changes.append(&mut page.changes);
+        if !page.truncated {
+            return Ok(Some(std::mem::take(whole)));
+        }
+        if !gets_on {
+            return Err(changes::stuck());
+        }
+        request.after_path = page.next_path;
+    }
+}
+
+fn print(out: &Output, diff: &DiffStatesResponse, stat: bool) -> Result<()> {
+    if diff.changes.is_empty() {
+        return out.line("nothing differs");
+    }
+    for change in &diff.changes {
+        if stat {
+            print_stat(out, change)?;
         } else {
-            return total.print(out, stat);
+            changes::line(out, change)?;
         }
     }
-}
-
-/// What all changes together come to.
-#[derive(Default)]
-struct Total {
-    paths: u64,
-    added_lines: u64,
-    removed_lines: u64,
-}
-
-impl Total {
-    fn add(&mut self, change: &FileChange) {
-        self.paths += 1;
-        self.added_lines += u64::from(change.added_lines);
-        self.removed_lines += u64::from(change.removed_lines);
+    let paths = plural(diff.changes.len() as u64, "path differs", "paths differ");
+    if !stat {
+        return out.line(format_args!("{DIM}{paths}{DIM:#}"));
     }
-
-    fn print(&self, out: &Output, stat: bool) -> Result<()> {
-        if self.paths == 0 {
-            return out.line("nothing differs");
-        }
-        let paths = plural(self.paths, "path differs", "paths differ");
-        if !stat {
-            return out.line(format_args!("{DIM}{paths}{DIM:#}"));
-        }
-        let lines = plural(self.added_lines, "line", "lines");
-        let (added, removed) = (lines, self.removed_lines);
-        out.line(format_args!(
-            "{DIM}{paths}, {added} added, {removed} removed{DIM:#}"
-        ))
-    }
+    let sum =
+        |lines: fn(&FileChange) -> u32| diff.changes.iter().map(|c| u64::from(lines(c))).sum();
+    let added = plural(sum(|change| change.added_lines), "line", "lines");
+    let removed: u64 = sum(|change| change.removed_lines);
+    out.line(format_args!(
+        "{DIM}{paths}, {added} added, {removed} removed{DIM:#}"
+    ))
 }
 
 fn print_stat(out: &Output, change: &FileChange) -> Result<()> {
@@ -151,24 +169,31 @@ fn print_stat(out: &Output, change: &FileChange) -> Result<()> {
 }
 
 /// Plain in a pipe, byte for byte; on a terminal in colour, and unable to steer it.
-fn print_patch(out: &Output, patch: &str) -> Result<()> {
+fn print_patch(out: &Output, here: &Here, patch: Patch<'_>) -> Result<()> {
     if !out.is_terminal() {
-        return out.raw(patch.as_bytes());
+        let mut stdout = BufWriter::new(io::stdout().lock());
+        here.repository()
+            .patch(patch, |line| stdout.write_all(line).map_err(Error::Output))?;
+        return stdout.flush().map_err(Error::Output);
     }
     let mut in_hunk = false;
-    for line in patch.lines() {
-        in_hunk = line.starts_with("@@") || (in_hunk && !line.starts_with("diff "));
+    here.repository().patch(patch, |line| {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        in_hunk = line.starts_with(b"@@") || (in_hunk && !line.starts_with(FILE));
         let style = style_of(line, in_hunk);
         // A tab steers nothing, and code is full of them.
-        let parts: Vec<String> = line.split('\t').map(printable).collect();
-        out.line(format_args!("{style}{}{style:#}", parts.join("\t")))?;
-    }
-    Ok(())
+        let text = String::from_utf8_lossy(line);
+        let parts: Vec<String> = text.split('\t').map(printable).collect();
+        out.line(format_args!("{style}{}{style:#}", parts.join("\t")))
+    })
 }
 
+/// How the patch of a file begins. Each line of content has another character before it.
+const FILE: &[u8] = b"diff --git ";
+
 /// How a line of a patch looks. Within a hunk `--- ` is a line that was removed, and no file's name.
-fn style_of(line: &str, in_hunk: bool) -> Style {
-    match (in_hunk, line.as_bytes().first()) {
+fn style_of(line: &[u8], in_hunk: bool) -> Style {
+    match (in_hunk, line.first()) {
         (false, _) => BOLD,
         (true, Some(b'@')) => HUNK,
         (true, Some(b'+')) => ADDED,
@@ -177,33 +202,53 @@ fn style_of(line: &str, in_hunk: bool) -> Style {
     }
 }
 
-async fn json_of_all(out: &Output, here: &Here, mut request: DiffStatesRequest) -> Result<()> {
-    let mut changes = Vec::new();
-    loop {
-        let page = page(here, &request).await?;
-        changes.extend(
-            page.changes
-                .iter()
-                .map(|change| as_json(change, request.patch)),
-        );
-        if !page.truncated {
-            return out.json(&json!({
-                "from_tree": hex(&page.from_tree),
-                "to_tree": hex(&page.to_tree),
-                "changes": changes,
-            }));
+fn print_json(
+    out: &Output,
+    here: &Here,
+    diff: &DiffStatesResponse,
+    patch: Option<Patch<'_>>,
+) -> Result<()> {
+    let with_patch = patch.is_some();
+    let mut patches = match patch {
+        Some(patch) => by_file(here, patch)?.into_iter(),
+        None => Vec::new().into_iter(),
+    };
+    let changes = diff.changes.iter().map(|change| {
+        let mut fields = changes::as_json(change);
+        fields.insert("added_lines".to_owned(), change.added_lines.into());
+        fields.insert("removed_lines".to_owned(), change.removed_lines.into());
+        fields.insert("binary".to_owned(), change.binary.into());
+        if with_patch {
+            // A change of type is one file that goes and one that comes.
+            let parts = if change.kind() == Kind::TypeChanged {
+                2
+            } else {
+                1
+            };
+            let patch: Vec<u8> = patches.by_ref().take(parts).flatten().collect();
+            let text = String::from_utf8_lossy(&patch).into_owned();
+            fields.insert("patch".to_owned(), text.into());
         }
-        request.after_path = page.next_path;
-    }
+        Value::from(fields)
+    });
+    out.json(&json!({
+        "from_tree": hex(&diff.from_tree),
+        "to_tree": hex(&diff.to_tree),
+        "changes": changes.collect::<Vec<_>>(),
+    }))
 }
 
-fn as_json(change: &FileChange, patch: bool) -> Value {
-    let mut fields = changes::as_json(change);
-    fields.insert("added_lines".to_owned(), change.added_lines.into());
-    fields.insert("removed_lines".to_owned(), change.removed_lines.into());
-    fields.insert("binary".to_owned(), change.binary.into());
-    if patch {
-        fields.insert("patch".to_owned(), change.patch.clone().into());
-    }
-    fields.into()
+/// The patches of single files, in the order of the changes.
+fn by_file(here: &Here, patch: Patch<'_>) -> Result<Vec<Vec<u8>>> {
+    let mut files: Vec<Vec<u8>> = Vec::new();
+    here.repository().patch(patch, |line| {
+        if line.starts_with(FILE) {
+            files.push(Vec::new());
+        }
+        if let Some(file) = files.last_mut() {
+            file.extend_from_slice(line);
+        }
+        Ok::<_, Error>(())
+    })?;
+    Ok(files)
 }

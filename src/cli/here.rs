@@ -41,6 +41,11 @@ impl Here {
         })
     }
 
+    /// The repository, opened from the worktree.
+    pub(super) fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
     /// What a request gives as `repo_path`.
     pub(super) fn repo_path(&self) -> String {
         self.repo_path.clone()

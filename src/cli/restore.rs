@@ -18,6 +18,9 @@ use crate::grpc_local_impl::proto::local::{
     worktree_service_client::WorktreeServiceClient,
 };
 
+/// What an undo says of itself.
+const UNDONE: &str = "undone";
+
 /// Changes that a restore lists for people; a preview lists them all.
 const LISTED: usize = 20;
 
@@ -81,7 +84,7 @@ pub(super) async fn restore(common: &Common, args: RestoreArgs) -> Result {
 }
 
 pub(super) async fn undo(common: &Common, args: StepArgs) -> Result {
-    step(common, Target::Undo(args.steps), args.preview, "undone").await
+    step(common, Target::Undo(args.steps), args.preview, UNDONE).await
 }
 
 pub(super) async fn redo(common: &Common, args: StepArgs) -> Result {
@@ -150,9 +153,13 @@ async fn foresee(here: &Here, asked: RestoreStateRequest) -> Result<PreviewResto
             client.preview_restore(request.clone()).await
         };
         let mut page = here.call("comparing", send).await?;
+        let gets_on = !page.changes.is_empty();
         changes.append(&mut page.changes);
         if !page.truncated {
             return Ok(PreviewRestoreResponse { changes, ..page });
+        }
+        if !gets_on {
+            return Err(changes::stuck());
         }
         request.after_path = page.next_path;
     }
@@ -174,29 +181,17 @@ fn print_preview(out: &Output, would: &PreviewRestoreResponse) -> Result<()> {
 
 fn print(out: &Output, restored: &RestoreStateResponse, done: &str) -> Result<()> {
     let (state, thread) = (short(&restored.state_id), printable(&restored.thread));
-    let total = restored.changes.len();
-    out.line(format_args!(
-        "{done}: the worktree is at {BOLD}{state}{BOLD:#} {DIM}on {thread}{DIM:#}"
-    ))?;
-    changes::list(out, &restored.changes, LISTED, total)?;
-    let rescue = short(&restored.rescue_state_id);
-    out.facts([
-        (
-            "files",
-            format!("{} written, {} removed", restored.written, restored.removed),
-        ),
-        (
-            "before",
-            format!("{rescue}, which `heddle undo` brings back"),
-        ),
-        (
-            "left",
-            format!(
-                "{} to undo, {} to redo",
-                restored.undo_left, restored.redo_left
-            ),
-        ),
-    ])?;
+    if restored.changes.is_empty() {
+        let left = left(restored);
+        out.line(format_args!(
+            "nothing changed: the worktree is as in {BOLD}{state}{BOLD:#} {DIM}on {thread}, {left}{DIM:#}"
+        ))?;
+    } else {
+        out.line(format_args!(
+            "{done}: the worktree is at {BOLD}{state}{BOLD:#} {DIM}on {thread}{DIM:#}"
+        ))?;
+        print_done(out, restored, done)?;
+    }
     for left in restored.left_alone.iter().take(LISTED) {
         warning(&format!("left alone: {left}"));
     }
@@ -206,6 +201,33 @@ fn print(out: &Output, restored: &RestoreStateResponse, done: &str) -> Result<()
         ));
     }
     Ok(())
+}
+
+fn print_done(out: &Output, restored: &RestoreStateResponse, done: &str) -> Result<()> {
+    let files = restored.written as usize + restored.removed as usize;
+    let count = match restored.truncated {
+        true => files.max(restored.changes.len()),
+        false => restored.changes.len(),
+    };
+    changes::list(out, &restored.changes, LISTED, count)?;
+    let rescue = short(&restored.rescue_state_id);
+    let back = if done == UNDONE { "redo" } else { "undo" };
+    let (written, removed) = (restored.written, restored.removed);
+    out.facts([
+        ("files", format!("{written} written, {removed} removed")),
+        (
+            "before",
+            format!("{rescue}, which `heddle {back}` brings back"),
+        ),
+        ("left", left(restored)),
+    ])
+}
+
+fn left(restored: &RestoreStateResponse) -> String {
+    format!(
+        "{} to undo, {} to redo",
+        restored.undo_left, restored.redo_left
+    )
 }
 
 fn as_json(restored: &RestoreStateResponse) -> Value {

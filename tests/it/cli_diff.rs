@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     cli_capture::{capture, fields, heddle_in},
-    harness::{TestRepo, run},
+    harness::{HEDDLE, TestRepo},
 };
 
 fn changed() -> (TestRepo, String) {
@@ -66,10 +66,13 @@ fn paths_narrow_a_diff_and_are_relative_to_the_current_folder() {
 
 #[test]
 fn a_patch_in_a_pipe_is_plain_and_git_applies_it() {
-    let (repo, state) = changed();
+    let (repo, _) = changed();
     fs::write(repo.path("src/steering"), "\x1b[31mred\x1b[0m\r\n").unwrap();
-    let patch = repo.heddle(["diff", "-p", "--", "src"]).ok();
-    assert!(patch.starts_with("diff --git a/src/a b/src/a\n"), "{patch}");
+    let patch = repo.heddle(["diff", "-p"]).ok();
+    assert!(
+        patch.starts_with("diff --git a/binary b/binary\n"),
+        "{patch}"
+    );
     assert!(patch.contains("+\x1b[31mred\x1b[0m\r\n"), "{patch:?}");
     let apply = |args: &[&str]| {
         let mut git = repo.command("git");
@@ -83,14 +86,13 @@ fn a_patch_in_a_pipe_is_plain_and_git_applies_it() {
         assert!(git.wait().unwrap().success(), "{patch}");
     };
     apply(&["-R"]);
-    assert_eq!(repo.heddle(["diff", "src"]).ok(), "nothing differs\n");
+    assert_eq!(repo.heddle(["diff"]).ok(), "nothing differs\n");
     assert_eq!(
         fs::read_to_string(repo.path("src/a")).unwrap(),
         "one\ntwo\n"
     );
     apply(&[]);
     assert!(!repo.path("src/gone").exists());
-    let _ = state;
 }
 
 #[test]
@@ -134,30 +136,50 @@ fn lines_are_counted_when_asked() {
 fn a_diff_of_thousands_of_files_is_whole_however_many_answers_it_takes() {
     let repo = TestRepo::new();
     let state = capture(&repo, "before");
-    let folder = "a-folder-with-a-name-that-is-rather-long-".repeat(5);
-    fs::create_dir(repo.path(&folder)).unwrap();
-    let count = 20_000;
+    // A million bytes of names for each thousand of files: one answer holds 3.5.
+    let folder = ["a-rather-long-name-".repeat(12); 5].join("/");
+    fs::create_dir_all(repo.path(&folder)).unwrap();
+    let count = 4_500;
     for n in 0..count {
-        fs::write(repo.path(format!("{folder}/{n:05}")), format!("{n}\n")).unwrap();
+        fs::write(repo.path(format!("{folder}/{n:04}")), format!("{n}\n")).unwrap();
     }
     let text = repo.heddle(["diff"]).ok();
     let listed: Vec<&str> = text.lines().collect();
     assert_eq!(listed.len(), count + 1);
     for (n, line) in listed[..count].iter().enumerate() {
-        assert_eq!(*line, format!("  A {folder}/{n:05}"));
+        assert_eq!(*line, format!("  A {folder}/{n:04}"));
     }
     let patch = repo.heddle(["diff", &state, "-p"]).ok();
-    assert_eq!(patch.matches("\ndiff --git ").count() + 1, count);
-    let diff = repo.heddle(["diff", "--output", "json"]).json();
-    assert_eq!(diff["changes"].as_array().unwrap().len(), count);
-    let preview = repo
-        .heddle(["restore", "--preview", "--output", "json"])
-        .json();
+    assert_eq!(patch.matches("diff --git ").count(), count);
+    let diff = repo.heddle(["diff", "-p", "--output", "json"]).json();
+    let changes = diff["changes"].as_array().unwrap();
+    assert_eq!(changes.len(), count);
+    for (n, change) in changes.iter().enumerate() {
+        assert_eq!(change["path"], format!("{folder}/{n:04}"));
+        let patch = change["patch"].as_str().unwrap();
+        assert!(patch.ends_with(&format!("\n+{n}\n")), "{patch}");
+    }
+    let args = ["restore", "--preview", "--output", "json"];
+    let preview = repo.heddle(args).json();
     assert_eq!(preview["changes"].as_array().unwrap().len(), count);
-    let restored = repo.heddle(["restore"]).ok();
-    assert!(
-        restored.contains(&format!("and {} more", count - 20)),
-        "{restored}"
-    );
-    let _ = run;
+}
+
+#[test]
+fn a_patch_is_whole_however_large_a_file_is_and_in_whatever_encoding() {
+    let repo = TestRepo::new();
+    capture(&repo, "before");
+    let large = "0123456789abcdef\n".repeat(400_000);
+    fs::write(repo.path("large"), &large).unwrap();
+    fs::write(repo.path("latin-1"), b"caf\xe9\n").unwrap();
+    let mut diff = repo.command(HEDDLE);
+    let patch = diff.args(["diff", "-p"]).output().unwrap().stdout;
+    assert!(patch.len() > large.len());
+    fs::remove_file(repo.path("large")).unwrap();
+    fs::remove_file(repo.path("latin-1")).unwrap();
+    let mut git = repo.command("git");
+    let mut git = git.arg("apply").stdin(Stdio::piped()).spawn().unwrap();
+    git.stdin.take().unwrap().write_all(&patch).unwrap();
+    assert!(git.wait().unwrap().success());
+    assert_eq!(fs::read_to_string(repo.path("large")).unwrap(), large);
+    assert_eq!(fs::read(repo.path("latin-1")).unwrap(), b"caf\xe9\n");
 }

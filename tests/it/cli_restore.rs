@@ -50,7 +50,7 @@ fn a_restore_says_what_it_wrote_and_removed_and_how_to_take_it_back() {
         format!(
             "restored: the worktree is at {} on main\n  M src/a\n  A src/b\n  D src/c\n  \
              files      2 written, 1 removed\n  before     {rescue}, which `heddle undo` brings back\n  \
-             left       2 to undo, 0 to redo\n",
+             left       3 to undo, 0 to redo\n",
             &one[..10]
         )
     );
@@ -192,7 +192,7 @@ fn a_word_is_a_state_or_a_path_and_never_guessed() {
     repo.heddle(["restore", "src/b"]).ok();
     assert!(repo.path("src/b").exists());
     assert_eq!(fs::read_to_string(repo.path("src/a")).unwrap(), "changed\n");
-    repo.heddle(["restore", "src"]).ok();
+    repo.heddle(["restore", &one, "src"]).ok();
     assert_eq!(fs::read_to_string(repo.path("src/a")).unwrap(), "a\n");
 
     fs::write(repo.path("main"), "a file like the branch\n").unwrap();
@@ -260,16 +260,15 @@ fn g10_restores_that_cannot_be_are_refused_with_the_reason() {
 #[test]
 fn an_id_that_is_short_for_more_than_one_state_is_refused() {
     let repo = TestRepo::new();
-    // Enough objects that two begin with the same four digits.
-    let mut seen = std::collections::HashMap::new();
+    // Enough commits that two begin with the same four digits.
+    let mut seen = std::collections::HashSet::new();
     let short = (0..)
-        .find_map(|n| {
-            let path = repo.path("many");
-            fs::write(&path, format!("{n}\n")).unwrap();
-            let id = repo.git(&["hash-object", "-w", "many"]);
-            let short = id[..4].to_owned();
-            seen.insert(short.clone(), n).map(|_| short)
+        .map(|n| {
+            let message = n.to_string();
+            let id = repo.git(&["commit-tree", "-m", &message, "HEAD^{tree}"]);
+            id[..4].to_owned()
         })
+        .find(|short| !seen.insert(short.clone()))
         .unwrap();
     let error = repo.heddle(["restore", &short]).fails_with(1);
     assert!(error.starts_with("error[STATE_AMBIGUOUS]: "), "{error}");
@@ -290,4 +289,33 @@ fn the_index_follows_only_when_asked() {
     repo.heddle(["restore", &one, "--index"]).ok();
     assert_eq!(repo.git(&["diff", "--name-only", &one]), "");
     assert_eq!(repo.git(&["diff", "--name-only", "--cached", &one]), "");
+}
+
+#[test]
+fn of_many_changes_a_few_are_listed_and_the_rest_counted() {
+    let repo = TestRepo::new();
+    for n in 0..1_100 {
+        fs::write(repo.path(format!("{n:04}")), "new\n").unwrap();
+    }
+    let restored = repo.heddle(["restore"]).ok();
+    let lines: Vec<&str> = restored.lines().collect();
+    assert_eq!(lines[20], "  D 0019");
+    assert_eq!(lines[21], "  and 1080 more");
+    assert_eq!(lines[22], "  files      0 written, 1100 removed");
+    let undone = repo.heddle(["undo", "--output", "json"]).json();
+    assert_eq!(undone["written"], 1_100);
+    assert_eq!(undone["changes"].as_array().unwrap().len(), 1_000);
+    assert_eq!(undone["truncated"], true);
+}
+
+#[test]
+fn a_restore_of_what_is_there_says_that_nothing_changed() {
+    let (repo, one) = two_states();
+    repo.heddle(["restore", &one]).ok();
+    let said = repo.heddle(["restore", &one]).ok();
+    let wanted = format!(
+        "nothing changed: the worktree is as in {} on main, ",
+        &one[..10]
+    );
+    assert!(said.starts_with(&wanted), "{said}");
 }
