@@ -45,6 +45,8 @@ pub struct FileChange {
     pub binary: bool,
     /// The change in Git's patch format, if it was asked for and is not too large.
     pub patch: Option<Vec<u8>>,
+    /// Whether it was asked for and is too large.
+    pub patch_left_out: bool,
 }
 
 impl From<&Change> for FileChange {
@@ -67,6 +69,7 @@ impl From<&Change> for FileChange {
             lines: None,
             binary: false,
             patch: None,
+            patch_left_out: false,
         }
     }
 }
@@ -202,6 +205,7 @@ fn parse(output: &[u8]) -> Option<Vec<FileChange>> {
             lines: None,
             binary: false,
             patch: None,
+            patch_left_out: false,
         });
     }
     for change in &mut changes {
@@ -244,12 +248,10 @@ fn add_patches(
         let patch: Vec<&[u8]> = sections.by_ref().take(parts).collect();
         if patch.len() == parts {
             change.patch = Some(patch.concat());
-        } else if at == 0 && !whole {
-            // It alone is too much.
-            changes.truncate(1);
-            return Ok(());
         } else {
-            changes.truncate(at);
+            // The first is told without its patch: it alone is too much.
+            change.patch_left_out = at == 0;
+            changes.truncate(at.max(1));
             return Ok(());
         }
     }

@@ -177,6 +177,7 @@ fn to_proto(change: FileChange) -> local::FileChange {
             .patch
             .map(|patch| String::from_utf8_lossy(&patch).into_owned())
             .unwrap_or_default(),
+        patch_left_out: change.patch_left_out,
     }
 }
 
