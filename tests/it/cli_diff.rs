@@ -137,7 +137,7 @@ fn a_diff_of_thousands_of_files_is_whole_however_many_answers_it_takes() {
     let repo = TestRepo::new();
     let state = capture(&repo, "before");
     // A million bytes of names for each thousand of files: one answer holds 3.5.
-    let folder = ["a-rather-long-name-".repeat(12); 5].join("/");
+    let folder = vec!["a-rather-long-name-".repeat(12); 5].join("/");
     fs::create_dir_all(repo.path(&folder)).unwrap();
     let count = 4_500;
     for n in 0..count {
