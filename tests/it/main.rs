@@ -24,6 +24,7 @@ mod hooks;
 mod idle_exit;
 mod install;
 mod journal;
+mod launchd;
 mod life;
 mod notify;
 mod once;
