@@ -2,6 +2,8 @@
 //! socket. One binary, so that it is linked once.
 
 #[allow(dead_code)]
+mod drop_in;
+#[allow(dead_code)]
 mod fault;
 #[allow(dead_code)]
 mod harness;
@@ -35,6 +37,7 @@ mod reflection;
 mod service;
 mod service_life;
 mod service_load;
+mod service_slow;
 mod strangers;
 mod wal;
 mod wire;

@@ -83,7 +83,7 @@ pub fn user_manager(test: &str) -> Option<Shared> {
     }
     let mut shared = shared();
     if shared.1.is_none() {
-        match UserManager::start() {
+        match UserManager::start("") {
             Ok(manager) => shared.1 = Some(Arc::new(manager)),
             Err(why) => {
                 skip(test, &why);
@@ -97,9 +97,40 @@ pub fn user_manager(test: &str) -> Option<Shared> {
     })
 }
 
+/// A manager of the test's own, beside the shared one: for what another test's `daemon-reload` would
+/// disturb.
+pub struct Alone {
+    manager: Arc<UserManager>,
+    // Dropped last: journal and folders are the shared one's.
+    _shared: Shared,
+}
+
+impl std::ops::Deref for Alone {
+    type Target = Arc<UserManager>;
+
+    fn deref(&self) -> &Arc<UserManager> {
+        &self.manager
+    }
+}
+
+/// The same as [`user_manager`], and nobody else's. `tag` tells it apart.
+pub fn user_manager_alone(test: &str, tag: &str) -> Option<Alone> {
+    let shared = user_manager(test)?;
+    match UserManager::start(tag) {
+        Ok(manager) => Some(Alone {
+            manager: Arc::new(manager),
+            _shared: shared,
+        }),
+        Err(why) => {
+            skip(test, &why);
+            None
+        }
+    }
+}
+
 impl UserManager {
-    fn start() -> Result<Self, String> {
-        let id = std::process::id();
+    fn start(tag: &str) -> Result<Self, String> {
+        let id = format!("{}{tag}", std::process::id());
         let user = format!("hdl{id}");
         // Short, so that sockets in it are; and not below /tmp, which other users may not enter.
         let base = PathBuf::from(format!("/run/hdl{id}"));
@@ -162,18 +193,19 @@ impl UserManager {
         Ok(())
     }
 
-    /// A folder of ours in each cgroup hierarchy that systemd looks at.
-    fn make_cgroups(&mut self) -> Result<(), String> {
+    /// The cgroup hierarchies that systemd looks at.
+    pub fn hierarchies(&self) -> Vec<PathBuf> {
         let root = Path::new("/sys/fs/cgroup");
-        let hierarchies: Vec<PathBuf> = if root.join("cgroup.controllers").exists() {
-            vec![root.to_owned()]
-        } else {
-            ["systemd", "unified"]
-                .iter()
-                .map(|name| root.join(name))
-                .filter(|p| p.exists())
-                .collect()
-        };
+        if root.join("cgroup.controllers").exists() {
+            return vec![root.to_owned()];
+        }
+        let named = ["systemd", "unified"].iter().map(|name| root.join(name));
+        named.filter(|path| path.exists()).collect()
+    }
+
+    /// A folder of ours in each of them.
+    fn make_cgroups(&mut self) -> Result<(), String> {
+        let hierarchies = self.hierarchies();
         if hierarchies.is_empty() {
             return Err("no cgroup hierarchy that systemd could use".to_owned());
         }

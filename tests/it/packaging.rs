@@ -132,6 +132,10 @@ fn the_property_list_is_one_for_any_path() {
     assert!(Path::new(socket).is_absolute() && socket.ends_with(".sock"));
     assert_eq!(read["ThrottleInterval"], 1);
     assert_eq!(read["ProcessType"], "Adaptive");
+    // Time for a drain before launchd kills, as systemd's unit gives it; and a log with a bound.
+    assert!(SERVICE.contains("\nTimeoutStopSec=30s\n") && read["ExitTimeOut"] == 30);
+    assert_eq!(arguments[5..], ["--log", "file"]);
+    assert!(read["StandardErrorPath"].is_null());
     let label = read["Label"].as_str().unwrap();
     assert!(list.0.ends_with(&format!("/{label}.plist")), "{label}");
 }
