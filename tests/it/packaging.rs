@@ -74,6 +74,7 @@ fn the_packaged_units_say_what_keeps_the_promises() {
         "OOMPolicy=continue",
         "Restart=on-failure",
         "RestartPreventExitStatus=1 2 4 5",
+        "StartLimitIntervalSec=2s",
         "StartLimitBurst=1000",
         "UMask=0077",
         "LimitCORE=0",
@@ -86,6 +87,8 @@ fn the_packaged_units_say_what_keeps_the_promises() {
         "DirectoryMode=0700",
         "RemoveOnStop=yes",
         "Accept=no",
+        "TriggerLimitIntervalSec=2s",
+        "TriggerLimitBurst=1000",
     ] {
         assert!(lines(SOCKET).contains(&line), "{line}");
     }

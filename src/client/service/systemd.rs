@@ -200,3 +200,21 @@ pub(super) fn escaped(path: &Path) -> String {
     }
     instance
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_escaped_as_systemd_escape_does_it() {
+        for (path, instance) in [
+            ("/", "-"),
+            ("//a//b c/", r"a-b\x20c"),
+            ("/.hidden/.x", r"\x2ehidden-.x"),
+            ("/a-b/ü%$", r"a\x2db-\xc3\xbc\x25\x24"),
+            ("/x.y:z_1", "x.y:z_1"),
+        ] {
+            assert_eq!(escaped(Path::new(path)), instance);
+        }
+    }
+}
