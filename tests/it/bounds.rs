@@ -1,6 +1,6 @@
 //! G8: every resource has a limit, and who goes over it does not take it from others.
 
-use std::{io::Write, os::unix::net::UnixStream};
+use std::{io::Write, os::unix::net::UnixStream, time::Duration};
 
 use heddle_agent::{
     failure::Reason,
@@ -15,7 +15,7 @@ use prost::Message;
 use tonic::{Code, Streaming, transport::Channel};
 
 use crate::{
-    harness::{DEADLINE, TestRepo},
+    harness::TestRepo,
     operations::{ROW, Row, serve_with_log},
     rpc::{
         GREETING, assert_refused, framed, greeted, hook, hook_names, hooks, log, memory_kib,
@@ -253,7 +253,9 @@ async fn g8_clients_that_never_read_hold_little_memory_and_nobody_up() {
     }
     // Others are served, also with what is large: it queues behind the reads for those.
     for _ in 0..4 {
-        let hits = tokio::time::timeout(DEADLINE, operations(&channel, large.clone()));
+        // Before those who do not read are cut off after 30 s: each has a few places of its own.
+        let soon = Duration::from_secs(20);
+        let hits = tokio::time::timeout(soon, operations(&channel, large.clone()));
         let hits = hits.await.expect("large reads are held up");
         assert_eq!(hits.len(), 10_000);
         hooks(&channel).register_hook(hook("a")).await.unwrap();

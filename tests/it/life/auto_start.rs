@@ -14,7 +14,6 @@ use tonic::{Request, Response, Status};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::{block_on, configure, status};
-
 use crate::harness::{DEADLINE, TestRepo};
 
 #[test]

@@ -6,7 +6,6 @@ use heddle_agent::grpc_local_impl::proto::v1::{self, hook_service_client::HookSe
 use nix::sys::signal::Signal;
 
 use super::{block_on, configure, look, operations, status, stuck_stream, until};
-
 use crate::harness::{TestRepo, channel_at, eventually};
 
 #[test]

@@ -13,7 +13,6 @@ use nix::sys::signal::Signal;
 use tonic::Code;
 
 use super::{block_on, copy_binary, hook, hook_names, serve_by, status};
-
 use crate::harness::{Daemon, HEDDLE, TestRepo, eventually, reason, run};
 
 #[test]

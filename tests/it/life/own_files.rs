@@ -3,7 +3,7 @@
 use std::{
     fs,
     os::unix::{
-        fs::MetadataExt,
+        fs::{MetadataExt, symlink},
         net::{UnixListener, UnixStream},
     },
     sync::mpsc,
@@ -17,7 +17,6 @@ use heddle_agent::{
 use tokio::sync::oneshot;
 
 use super::block_on;
-
 use crate::harness::{DEADLINE, TestRepo, channel_at};
 
 #[test]
@@ -47,6 +46,31 @@ fn g6_what_took_the_place_of_socket_and_pidfile_is_left_in_place() {
     for path in [repo.socket(), repo.pidfile()] {
         assert_eq!(fs::read_to_string(path).unwrap(), "somebody else's");
     }
+}
+
+#[test]
+fn g6_links_in_place_of_log_and_pidfile_lead_nowhere() {
+    let repo = TestRepo::new();
+    repo.heddle(["init"]).ok();
+    let (log, victim) = (repo.path(".heddle/agent.log"), repo.around().join("victim"));
+    fs::write(&victim, "somebody else's").unwrap();
+    let aside = repo.pidfile().with_extension("pid.new");
+    for link in [&log, &repo.pidfile(), &aside] {
+        symlink(&victim, link).unwrap();
+    }
+    let said = repo.heddle(["hook", "list"]).fails_with(1);
+    assert!(said.contains("open .heddle/agent.log"), "{said}");
+
+    // A daemon that was told to write there says so where it can, and serves.
+    let daemon = repo.serve_with(&["--log", "file"]);
+    daemon.wait_for_line("open .heddle/agent.log");
+    assert!(fs::symlink_metadata(repo.pidfile()).unwrap().is_file());
+    drop(daemon);
+    assert!(log.is_symlink());
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "somebody else's");
+
+    fs::remove_file(&log).unwrap();
+    repo.heddle(["hook", "list"]).ok();
 }
 
 #[test]

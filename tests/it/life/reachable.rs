@@ -5,7 +5,6 @@ use std::fs;
 use nix::sys::signal::Signal;
 
 use super::{Bystander, block_on, copy_binary, operations, serve_by, status};
-
 use crate::harness::{TestRepo, eventually, run, skip};
 
 #[test]

@@ -28,7 +28,6 @@ use tonic::{
 use uuid::Uuid;
 
 use super::{block_on, hook, hook_names, operations, stuck_stream, until};
-
 use crate::harness::{DEADLINE, Daemon, HEDDLE, TestRepo, reason};
 
 #[test]
