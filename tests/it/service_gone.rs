@@ -1,9 +1,28 @@
 //! An installed service whose repository is not there: a clear failure, nothing made in its place,
 //! and service as before when it is back.
 
-use std::fs;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use crate::manager::user_manager;
+
+/// A folder that is elsewhere until this is dropped.
+struct Away(PathBuf);
+
+impl Away {
+    fn take(folder: &Path) -> Self {
+        fs::rename(folder, folder.with_extension("away")).unwrap();
+        Self(folder.to_owned())
+    }
+}
+
+impl Drop for Away {
+    fn drop(&mut self) {
+        let _ = fs::rename(self.0.with_extension("away"), &self.0);
+    }
+}
 
 #[test]
 fn without_its_repository_a_service_fails_clearly_and_comes_back_with_it() {
@@ -15,8 +34,7 @@ fn without_its_repository_a_service_fails_clearly_and_comes_back_with_it() {
     repo.heddle(&["hook", "add", "kept", "true"]).ok();
     let (socket, service) = ("heddle-agent@gone.socket", "heddle-agent@gone.service");
     manager.systemctl(&["stop", service]).ok();
-    let away = repo.root().with_extension("away");
-    fs::rename(repo.root(), &away).unwrap();
+    let away = Away::take(repo.root());
 
     let started = manager.systemctl(&["start", service]);
     assert!(started.stderr.contains("Assertion failed"), "{started:?}");
@@ -37,7 +55,7 @@ fn without_its_repository_a_service_fails_clearly_and_comes_back_with_it() {
     assert_eq!(manager.property(socket, "ActiveState"), "inactive");
     assert!(!repo.root().exists());
 
-    fs::rename(&away, repo.root()).unwrap();
+    drop(away);
     assert!(repo.heddle(&["hook", "list"]).ok().contains("kept"));
     let status = repo.heddle(&["agent", "status", "--output", "json"]).json();
     let pid = manager.property(service, "MainPID");
