@@ -19,7 +19,7 @@ use crate::{
     drop_in::{DropIn, fault},
     fault::{Act, Fault, kinds},
     harness::eventually,
-    manager::{Alone, UserManager, UserRepo, user_manager_alone},
+    manager::{Alone, UserManager, UserRepo, hierarchies, user_manager_alone},
 };
 
 /// A service whose daemon's syncs a test can hold up.
@@ -102,7 +102,7 @@ impl Member {
         let child = manager.command("sleep").arg("600").spawn().unwrap();
         let member = Self(child);
         let group = manager.property(service, "ControlGroup");
-        for hierarchy in manager.hierarchies() {
+        for hierarchy in hierarchies() {
             let procs = format!("{}{group}/cgroup.procs", hierarchy.display());
             fs::write(&procs, member.0.id().to_string()).unwrap_or_else(|e| panic!("{procs}: {e}"));
         }
