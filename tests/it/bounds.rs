@@ -1,6 +1,10 @@
 //! G8: every resource has a limit, and who goes over it does not take it from others.
 
-use std::{io::Write, os::unix::net::UnixStream, time::Duration};
+use std::{
+    io::Write,
+    os::unix::net::UnixStream,
+    time::{Duration, Instant},
+};
 
 use heddle_agent::{
     failure::Reason,
@@ -90,6 +94,36 @@ async fn g8_the_257th_connection_closes_the_oldest_without_a_call() {
     }
     hooks(&calling).register_hook(hook("a")).await.unwrap();
     assert_eq!(stream.message().await.unwrap().unwrap().seq, 1);
+}
+
+#[tokio::test]
+async fn g8_a_newcomer_has_time_to_call_before_it_makes_room_for_the_next() {
+    raise_descriptor_limit();
+    let repo = TestRepo::new();
+    let _daemon = repo.serve();
+    let mut calling = Vec::new();
+    for _ in 1..CONNECTION_LIMIT {
+        let channel = repo.channel().await;
+        let stream = follow(&channel, 0).await;
+        calling.push((channel, stream));
+    }
+    for _ in 0..50 {
+        let began = Instant::now();
+        let mut first = UnixStream::connect(repo.socket()).unwrap();
+        let _second = UnixStream::connect(repo.socket()).unwrap();
+        // That nothing happens has no event.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let open = is_open(&mut first);
+        // It has 250 ms. A machine that took longer has shown nothing, and tries again.
+        let in_time = began.elapsed() < Duration::from_millis(200);
+        assert!(open || !in_time, "pushed out by the next");
+        first.set_nonblocking(false).unwrap();
+        wait_until_closed(&mut first);
+        if in_time {
+            return;
+        }
+    }
+    panic!("this machine is never quick enough");
 }
 
 /// Whether the other side has neither closed the connection nor told it to go.
