@@ -76,9 +76,11 @@ fn take_back(repository: &Repository, service: &Service, written: &[&PathBuf]) {
     let _ = manager.forget();
 }
 
+/// Undoes as much as can be undone; answers what failed first.
 fn let_go(manager: &dyn Manager, unit: &Unit) -> Result<(), Error> {
-    manager.stop(unit)?;
-    manager.disable(unit)
+    let stopped = manager.stop(unit);
+    let disabled = manager.disable(unit);
+    stopped.and(disabled)
 }
 
 /// Removes the service of a repository, and the shared units with the last one. Answers its name
