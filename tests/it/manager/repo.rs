@@ -68,6 +68,10 @@ impl UserRepo {
 
 impl Drop for UserRepo {
     fn drop(&mut self) {
+        // A second panic would end the process, and leave the manager behind.
+        if !self.root.exists() {
+            return;
+        }
         if self.root.join(".git/heddle/service.toml").exists() {
             let _ = self.heddle(&["agent", "uninstall"]);
         }
