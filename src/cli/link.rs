@@ -20,7 +20,11 @@ impl HookToken {
     pub(super) fn from_environment() -> Self {
         // What cannot be sent was not the daemon's.
         let token = std::env::var(HOOK_TOKEN).ok();
-        Self(token.filter(|token| !token.is_empty()).and_then(|token| token.parse().ok()))
+        Self(
+            token
+                .filter(|token| !token.is_empty())
+                .and_then(|token| token.parse().ok()),
+        )
     }
 
     pub(super) fn link(&self, channel: Channel) -> Link {

@@ -101,16 +101,21 @@ impl Repository {
 
     /// A run of Git in this repository, with nothing of what says otherwise in the environment.
     pub(super) fn git_command<const N: usize>(&self, args: [&str; N]) -> Command {
-        let mut git = child("git");
-        for (name, _) in std::env::vars_os() {
-            if name.as_bytes().starts_with(b"GIT_") {
-                git.env_remove(name);
-            }
-        }
-        git.arg("--git-dir").arg(self.common_dir()).args(args);
-        git.env("LC_ALL", "C").stdin(std::process::Stdio::null());
-        git
+        git_command(self.common_dir(), args)
     }
+}
+
+/// A run of Git on a Git folder, with nothing of what says otherwise in the environment.
+pub(super) fn git_command<const N: usize>(git_dir: &Path, args: [&str; N]) -> Command {
+    let mut git = child("git");
+    for (name, _) in std::env::vars_os() {
+        if name.as_bytes().starts_with(b"GIT_") {
+            git.env_remove(name);
+        }
+    }
+    git.arg("--git-dir").arg(git_dir).args(args);
+    git.env("LC_ALL", "C").stdin(std::process::Stdio::null());
+    git
 }
 
 fn run(command: &mut Command) -> Result<(), Error> {

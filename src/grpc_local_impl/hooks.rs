@@ -15,8 +15,8 @@ use super::{
 use crate::{
     failure::{Failure, Reason},
     hook::{
-        self, Delivery, DeregisterHook, Hook, HookEvent, RegisterHook, RespondToHook,
-        Subscription, TIMEOUT_LIMIT_MS,
+        self, Delivery, DeregisterHook, Hook, HookEvent, RegisterHook, RespondToHook, Subscription,
+        TIMEOUT_LIMIT_MS,
     },
     mutation::blocking,
 };

@@ -100,24 +100,6 @@ not_yet_service!(v1::signal_service_server::SignalService {
     SubscribeSignalUpdatesStream: subscribe_signal_updates(SubscribeSignalUpdatesRequest) -> SignalUpdate as "SignalService.SubscribeSignalUpdates";
 });
 
-not_yet_service!(v1::thread_workflow_service_server::ThreadWorkflowService {
-    start_thread(StartThreadRequest) -> ThreadSummary as "ThreadWorkflowService.StartThread";
-    list_threads(ListThreadsRequest) -> ListThreadsResponse as "ThreadWorkflowService.ListThreads";
-    get_workspace_summary(GetWorkspaceSummaryRequest) -> WorkspaceSummary as "ThreadWorkflowService.GetWorkspaceSummary";
-    get_thread(GetThreadRequest) -> ThreadSummary as "ThreadWorkflowService.GetThread";
-    capture_thread(CaptureThreadRequest) -> CaptureThreadResponse as "ThreadWorkflowService.CaptureThread";
-    complete_thread(CompleteThreadRequest) -> ThreadSummary as "ThreadWorkflowService.CompleteThread";
-} streams {
-    StreamWorkspaceSummaryStream: stream_workspace_summary(GetWorkspaceSummaryRequest) -> WorkspaceSummary as "ThreadWorkflowService.StreamWorkspaceSummary";
-    WatchThreadsStream: watch_threads(WatchThreadsRequest) -> ThreadEvent as "ThreadWorkflowService.WatchThreads";
-});
-
-not_yet_service!(local::worktree_service_server::WorktreeService {
-    preview_restore(PreviewRestoreRequest) -> PreviewRestoreResponse as "WorktreeService.PreviewRestore";
-    restore_state(RestoreStateRequest) -> RestoreStateResponse as "WorktreeService.RestoreState";
-    diff_states(DiffStatesRequest) -> DiffStatesResponse as "WorktreeService.DiffStates";
-} streams {});
-
 not_yet_service!(local::upkeep_service_server::UpkeepService {
     collect_garbage(CollectGarbageRequest) -> CollectGarbageResponse as "UpkeepService.CollectGarbage";
     check_repository(CheckRepositoryRequest) -> CheckRepositoryResponse as "UpkeepService.CheckRepository";

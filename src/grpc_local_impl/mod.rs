@@ -12,6 +12,8 @@ mod layer;
 mod operations;
 pub mod proto;
 mod status;
+mod threads;
+mod worktree;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -26,12 +28,14 @@ pub use layer::CallLayer;
 pub use status::{code, to_status};
 
 use crate::{
+    capture::Captures,
     failure::Failure,
     git::{IdentitySource, Repository},
     hook::{HookSettings, Hooks},
-    mutation::{Listeners, Road},
+    mutation::{Listeners, Road, blocking},
     status::Status,
     store::Store,
+    thread::Places,
 };
 
 /// Bytes of one request at most; gRPC's own default.
@@ -55,6 +59,8 @@ pub struct Services {
     pub road: Road,
     /// The hooks, registered and listening.
     pub hooks: Arc<Hooks>,
+    /// Captures and restores.
+    pub captures: Arc<Captures>,
     /// Counters.
     pub status: Arc<Status>,
     /// What `GetStatus` tells of the process, and how `Shutdown` ends it.
@@ -85,7 +91,9 @@ impl Services {
         hooks.configure(settings);
         let hooks = Arc::new(hooks);
         let listeners: Arc<dyn Listeners> = Arc::clone(&hooks) as _;
+        let places = Arc::new(Places::new(repository.clone(), store.clone()));
         Ok(Self {
+            captures: Arc::new(Captures::new(places)),
             identity: repository.identity_source(),
             road: Road::new(store.clone(), &repository, listeners)?,
             hooks,
@@ -97,6 +105,18 @@ impl Services {
             large_replies: Arc::new(Semaphore::new(LARGE_REPLIES)),
             spellings: call::Spellings::default(),
         })
+    }
+
+    /// Undoes what an earlier daemon began and was kept from ending.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn recover(&self) -> Result<(), Failure> {
+        let captures = Arc::clone(&self.captures);
+        for intent in blocking(move || captures.recover()).await? {
+            self.road.end_intent(intent).await;
+        }
+        Ok(())
     }
 
     /// Every service of the contract, health and reflection, behind one router.

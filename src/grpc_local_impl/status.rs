@@ -23,9 +23,12 @@ pub const fn code(reason: Reason) -> Code {
         | Reason::StateAmbiguous
         | Reason::NotAState
         | Reason::PathInvalid => Code::InvalidArgument,
-        Reason::ThreadUnknown | Reason::StateUnknown | Reason::HookUnknown => Code::NotFound,
+        Reason::ThreadUnknown
+        | Reason::StateUnknown
+        | Reason::PathUnknown
+        | Reason::HookUnknown => Code::NotFound,
         Reason::ThreadExists => Code::AlreadyExists,
-        Reason::ThreadMoved | Reason::WorktreeChanged => Code::Aborted,
+        Reason::ThreadMoved | Reason::WorktreeChanged | Reason::IndexLocked => Code::Aborted,
         Reason::OperationIdReused
         | Reason::StoreReadOnly
         | Reason::StoreNewer
@@ -65,11 +68,7 @@ pub fn to_status(failure: Failure) -> Status {
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
-    let mut details = ErrorDetails::with_error_info(
-        failure.reason.name(),
-        DOMAIN,
-        metadata,
-    );
+    let mut details = ErrorDetails::with_error_info(failure.reason.name(), DOMAIN, metadata);
     if !failure.fields.is_empty() {
         let violations = failure
             .fields

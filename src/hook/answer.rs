@@ -85,7 +85,8 @@ pub(super) fn extra_signals(hook: &str, signals: &Value) -> Result<Vec<ExtraSign
         return Err("they are not a JSON array".to_owned());
     };
     let read = |(at, signal): (usize, &Value)| {
-        let Signal { kind, reason, .. } = Signal::deserialize(signal).map_err(|error| format!("number {}: {error}", at + 1))?;
+        let Signal { kind, reason, .. } =
+            Signal::deserialize(signal).map_err(|error| format!("number {}: {error}", at + 1))?;
         if kind.is_empty() || reason.is_empty() {
             return Err(format!("number {} has no kind or no reason", at + 1));
         }
@@ -119,7 +120,14 @@ mod tests {
     #[test]
     fn what_is_no_response_passes_and_what_is_a_broken_one_does_not() {
         let pass = Ok(Answer::Pass(Vec::new()));
-        for output in ["", "  \n", "all is well\n", "[1, 2]", "{}", r#"{"abort": ""}"#] {
+        for output in [
+            "",
+            "  \n",
+            "all is well\n",
+            "[1, 2]",
+            "{}",
+            r#"{"abort": ""}"#,
+        ] {
             assert_eq!(said(output), pass, "{output:?}");
         }
         let vetoed = said(r#" {"abort": "no", "more": 1} "#);

@@ -142,7 +142,9 @@ mod linux {
                 // A kernel built without a namespace has no link for it, for anybody.
                 match fs::read_link(&link) {
                     Err(e) if e.kind() == std::io::ErrorKind::NotFound && of == ours => Ok(None),
-                    other => other.map(Some).map_err(|e| format!("{}: {e}", link.display())),
+                    other => other
+                        .map(Some)
+                        .map_err(|e| format!("{}: {e}", link.display())),
                 }
             };
             let Some(our_own) = namespace(ours)? else {
@@ -209,13 +211,23 @@ CapBnd:\t000000000000000f
         #[test]
         fn a_peer_may_be_as_confined_as_we_are_and_not_more() {
             assert_eq!(compare_status(OURS, OURS), None);
-            let freer = OURS.replace("f\n", "ff\n").replace("Seccomp:\t2", "Seccomp:\t0");
+            let freer = OURS
+                .replace("f\n", "ff\n")
+                .replace("Seccomp:\t2", "Seccomp:\t0");
             assert_eq!(compare_status(OURS, &freer), None);
             for (from, to, told) in [
                 ("NoNewPrivs:\t0", "NoNewPrivs:\t1", "no_new_privs"),
                 ("filters:\t1", "filters:\t2", "seccomp"),
-                ("CapEff:\t0000000000000003", "CapEff:\t0000000000000001", "CapEff"),
-                ("CapBnd:\t000000000000000f", "CapBnd:\t0000000000000007", "CapBnd"),
+                (
+                    "CapEff:\t0000000000000003",
+                    "CapEff:\t0000000000000001",
+                    "CapEff",
+                ),
+                (
+                    "CapBnd:\t000000000000000f",
+                    "CapBnd:\t0000000000000007",
+                    "CapBnd",
+                ),
                 ("Seccomp_filters:\t1\n", "", "seccomp"),
             ] {
                 let confined = OURS.replace(from, to);

@@ -103,7 +103,10 @@ impl Hooks {
 
     /// From now on hooks are waited for as these settings say.
     pub fn configure(&self, settings: HookSettings) {
-        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
+        *self
+            .settings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = settings;
     }
 
     fn settings(&self) -> HookSettings {

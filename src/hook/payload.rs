@@ -66,7 +66,10 @@ pub fn sample(event: HookEvent, state: &str) -> String {
 fn fields(event: HookEvent) -> Vec<(String, Value, bool)> {
     let schema = payload_schema(event);
     let required = schema["required"].as_array().cloned().unwrap_or_default();
-    let properties = schema["properties"].as_object().cloned().unwrap_or_default();
+    let properties = schema["properties"]
+        .as_object()
+        .cloned()
+        .unwrap_or_default();
     let fields = properties.into_iter().map(|(name, schema)| {
         let is_required = required.iter().any(|known| *known == name.as_str());
         (name, schema, is_required)
@@ -115,7 +118,10 @@ fn sample_of(name: &str, schema: &Value, state: &str) -> Value {
     match (schema["type"].as_str(), name) {
         (Some("array"), _) => json!(["README.md", "src/main.rs"]),
         (Some("object"), _) => {
-            let properties = schema["properties"].as_object().cloned().unwrap_or_default();
+            let properties = schema["properties"]
+                .as_object()
+                .cloned()
+                .unwrap_or_default();
             let inner = properties.into_iter().map(|(name, schema)| {
                 let value = sample_of(&name, &schema, state);
                 (name, value)

@@ -212,7 +212,10 @@ struct Group {
 
 impl Group {
     fn kill(&self) {
-        let is_reaped = self.is_reaped.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_reaped = self
+            .is_reaped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if !*is_reaped {
             // The group may have ended by itself.
             let _ = killpg(self.leader, Signal::SIGKILL);
@@ -222,11 +225,19 @@ impl Group {
     /// Waits for the leader, kills what is left of the group, and only then reaps it.
     fn reap(&self, mut child: Child) -> io::Result<ExitStatus> {
         if let Some(pid) = rustix::process::Pid::from_raw(self.leader.as_raw()) {
-            let wait = || waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+            let wait = || {
+                waitid(
+                    WaitId::Pid(pid),
+                    WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
+                )
+            };
             while matches!(wait(), Err(rustix::io::Errno::INTR)) {}
         }
         self.kill();
-        let mut is_reaped = self.is_reaped.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut is_reaped = self
+            .is_reaped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let status = child.wait();
         *is_reaped = true;
         status

@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::watch;
 
 use super::{
-    Hooks, HookEvent,
+    HookEvent, Hooks,
     notices::LAG_LIMIT,
     subscriber::{Delivery, Seat},
 };

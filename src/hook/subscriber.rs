@@ -293,7 +293,9 @@ impl Claim {
 
     /// Whether somebody waits for the answer.
     pub(super) fn is_waited_for(&self) -> bool {
-        self.question.as_ref().is_some_and(|q| !q.answer.is_closed())
+        self.question
+            .as_ref()
+            .is_some_and(|q| !q.answer.is_closed())
     }
 }
 

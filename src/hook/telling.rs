@@ -4,12 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::sleep;
 
-use super::{
-    HookEvent, Hooks,
-    answer::shortened,
-    hooks::log_untold,
-    run::Ended,
-};
+use super::{HookEvent, Hooks, answer::shortened, hooks::log_untold, run::Ended};
 use crate::{
     failure::Failure,
     mutation::{Asked, HookChain},

@@ -14,7 +14,7 @@ use super::{
     connection::Connections,
     default_socket_path,
     idle::idle,
-    notify::{State, tell, watchdog},
+    notify::{State, extending, tell, watchdog},
     pidfile::PidFile,
     serve::io_error,
     watch::FolderWatch,
@@ -86,6 +86,8 @@ impl Running {
             settings.hooks(),
         )?;
         let services = Arc::new(services);
+        // What a crash cut short is undone before anybody can ask.
+        extending(services.recover()).await?;
         let routes = services.routes().await;
         let status = Arc::clone(&services.status);
         let pidfile = match listener {

@@ -217,11 +217,7 @@ impl Gates {
     ///
     /// # Errors
     /// As [`Gates::ask`].
-    pub async fn ask_about(
-        &self,
-        event: HookEvent,
-        payload: Arc<str>,
-    ) -> Result<Passed, Failure> {
+    pub async fn ask_about(&self, event: HookEvent, payload: Arc<str>) -> Result<Passed, Failure> {
         let asked = Asked {
             event,
             thread: None,

@@ -76,10 +76,7 @@ impl Activity {
     pub fn busy(&self) -> usize {
         // A newcomer becomes a call, never the other way: counted in this order it is always seen.
         let newcomers = self.count(Kind::Newcomer);
-        newcomers
-            + self.count(Kind::Call)
-            + self.count(Kind::Stream)
-            + self.count(Kind::Notice)
+        newcomers + self.count(Kind::Call) + self.count(Kind::Stream) + self.count(Kind::Notice)
     }
 
     /// Since when nothing has been going on; `None` while something is.

@@ -93,16 +93,13 @@ pub(super) async fn run(common: &Common, args: ListenArgs) -> Result {
 
 /// A gate that a later daemon has, and this does not know, passes by silence.
 fn is_gate(event: &str) -> bool {
-    let known = hook::HookEvent::ALL.iter().find(|known| known.name() == event);
+    let known = hook::HookEvent::ALL
+        .iter()
+        .find(|known| known.name() == event);
     known.is_some_and(|event| event.is_gate())
 }
 
-async fn answer(
-    out: &Output,
-    link: &Link,
-    event: &HookEvent,
-    answering: &Answering,
-) -> Result<()> {
+async fn answer(out: &Output, link: &Link, event: &HookEvent, answering: &Answering) -> Result<()> {
     let abort = match answering {
         Answering::Pass => String::new(),
         Answering::If(veto_if) => match serde_json::from_str::<Value>(&event.payload_json) {
@@ -157,7 +154,11 @@ fn prompt() -> Result<String> {
         "" | "y" | "yes" => Ok(String::new()),
         "n" | "no" => {
             let reason = ask("why not?").map_err(Error::Output)?;
-            Ok(if reason.is_empty() { "no".to_owned() } else { reason })
+            Ok(if reason.is_empty() {
+                "no".to_owned()
+            } else {
+                reason
+            })
         }
         _ => Ok(said),
     }

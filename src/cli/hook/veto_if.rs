@@ -66,7 +66,10 @@ impl VetoIf {
 
 impl Test {
     fn met_by(&self, payload: &Value) -> Option<String> {
-        let value = self.field.split('.').try_fold(payload, |at, name| at.get(name));
+        let value = self
+            .field
+            .split('.')
+            .try_fold(payload, |at, name| at.get(name));
         let meets = |value: &&Value| {
             let text = match value {
                 Value::String(text) => text.clone(),
@@ -200,7 +203,9 @@ impl Rest<'_> {
                 }
             }
             Token::Word(field) => self.test(field),
-            other => Err(format!("a field's name is missing before {other}; write {SYNTAX}")),
+            other => Err(format!(
+                "a field's name is missing before {other}; write {SYNTAX}"
+            )),
         }
     }
 
