@@ -204,6 +204,8 @@ impl Snapshot {
             thread: self.look.place.thread.to_string(),
             intent: intent.to_owned(),
             base_state: self.parent(),
+            tree: self.look.tree.to_string(),
+            worktree: self.look.place.worktree.root.to_string_lossy().into_owned(),
             changed_paths: paths
                 .map(|change| shown_path(change.path.as_ref()))
                 .collect(),

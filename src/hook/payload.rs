@@ -54,7 +54,8 @@ pub fn checked(event: HookEvent, text: &str) -> Result<String, Failure> {
 pub fn sample(event: HookEvent, state: &str) -> String {
     let payload: Map<String, Value> = fields(event)
         .into_iter()
-        .filter(|(.., is_required)| *is_required)
+        // A tree is where a hook reads what is captured; any name of one will do.
+        .filter(|(name, _, is_required)| *is_required || name == "tree")
         .map(|(name, schema, _)| {
             let value = sample_of(&name, &schema, state);
             (name, value)
@@ -132,6 +133,7 @@ fn sample_of(name: &str, schema: &Value, state: &str) -> Value {
         (Some("boolean"), _) => json!(false),
         (_, "file") => json!("src/main.rs"),
         (_, "symbol" | "thread" | "target") => json!("main"),
+        (_, "tree") => json!(state),
         (_, "remote") => json!("origin"),
         (_, "name" | "source") => json!("sample"),
         (_, "signal_kind") => json!("novelty"),

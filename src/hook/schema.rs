@@ -65,8 +65,17 @@ pub(super) fn payload_schema(event: HookEvent) -> Value {
     let mut schema = object(event.name(), event.meaning(), fields.clone());
     schema["required"] = json!(required);
     if event == HookEvent::PreCapture {
-        let why = "Whether `changed_paths` is not all, because a message has no room for it; only live subscribers see this.";
-        schema["properties"]["truncated"] = json!({ "type": "boolean", "description": why });
+        let properties = &mut schema["properties"];
+        let described = |kind, why| json!({ "type": kind, "description": why });
+        properties["tree"] = described(
+            "string",
+            "Git's tree of what is about to be captured, in lower-case hex.",
+        );
+        properties["worktree"] = described("string", "The worktree that it was taken from.");
+        properties["truncated"] = described(
+            "boolean",
+            "Whether `changed_paths` is not all, because a message has no room for it; only live subscribers see this.",
+        );
     }
     schema
 }

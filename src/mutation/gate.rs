@@ -255,6 +255,10 @@ pub struct PreCapture {
     pub base_state: Option<StateId>,
     /// What differs from that state.
     pub changed_paths: Vec<String>,
+    /// The tree that is about to be captured, in hex: what Git can be asked for it.
+    pub tree: String,
+    /// The worktree that it was taken from.
+    pub worktree: String,
 }
 
 impl Question for PreCapture {

@@ -6,6 +6,8 @@ mod fault;
 #[allow(dead_code)]
 mod harness;
 #[allow(dead_code)]
+mod listening;
+#[allow(dead_code)]
 mod manager;
 #[allow(dead_code)]
 mod rpc;
@@ -25,6 +27,10 @@ mod elsewhere;
 mod faults;
 mod first_use;
 mod foreign;
+mod hook_commands;
+mod hook_nested;
+mod hook_notices;
+mod hook_subscribers;
 mod hooks;
 mod idle_exit;
 mod install;
