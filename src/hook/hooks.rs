@@ -31,7 +31,7 @@ use crate::{
 pub const HOOK_TOKEN: &str = "HEDDLE_HOOK_TOKEN";
 
 /// Commands that run at once for calls that no hook made; more wait for their turn.
-const RUNNING_LIMIT: usize = 32;
+pub const RUNNING_LIMIT: usize = 32;
 
 /// What a shell answers for a command that is there and cannot be run, or is not there.
 const CANNOT_RUN: [i32; 2] = [126, 127];

@@ -21,7 +21,7 @@ mod trial;
 pub use commands::{DeregisterHook, FireEvent, RegisterHook, RespondToHook};
 pub use confinement::PeerProcess;
 pub use guard::guard;
-pub use hooks::{HOOK_TOKEN, HookSettings, Hooks};
+pub use hooks::{HOOK_TOKEN, HookSettings, Hooks, RUNNING_LIMIT};
 pub use notices::LAG_LIMIT;
 pub use payload::PAYLOAD_LIMIT;
 pub use registry::Registry;

@@ -56,7 +56,8 @@ async fn exit_status_output_and_errors_decide_as_the_contract_says() {
     for (vetoes, why) in [
         ("echo no tests >&2; exit 1", "no tests"),
         ("exit 3", "it ended with exit status 3"),
-        ("kill -9 $$", "signal 9"),
+        // As a shell tells of signals.
+        ("kill -9 $$", "exit status 137"),
         (r#"echo '{"abort": "not on Fridays"}'"#, "not on Fridays"),
         ("echo '{'", "its response is not the JSON"),
         (r#"echo '{"abort": 7}'"#, "its response is not the JSON"),
@@ -256,7 +257,7 @@ async fn what_a_hook_leaves_behind_is_killed_when_it_ends() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn no_process_of_a_hook_outlives_the_daemon() {
     let repo = TestRepo::new();
     let mut daemon = repo.serve();
@@ -277,7 +278,7 @@ async fn no_process_of_a_hook_outlives_the_daemon() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn g7_a_stop_does_not_wait_for_a_hook_that_hangs_longer_than_its_drain() {
     let repo = TestRepo::new();
     let mut daemon = repo.serve_with(&["--drain-timeout", "1s"]);
@@ -302,7 +303,7 @@ async fn g7_a_stop_does_not_wait_for_a_hook_that_hangs_longer_than_its_drain() {
     eventually("the hook", || has_gone(&repo, "child").then_some(()));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_gate_holds_up_only_the_calls_that_it_is_about() {
     let repo = TestRepo::new();
     let _daemon = repo.serve();

@@ -38,7 +38,7 @@ async fn a_hook_that_calls_the_daemon_back_is_answered() {
     assert_eq!(token.split('.').count(), 2, "two hooks deep: {token}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_write_to_the_thread_that_waits_for_the_hook_is_refused_and_others_are_not() {
     let repo = TestRepo::new();
     let _daemon = repo.serve();
