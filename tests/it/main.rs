@@ -8,6 +8,8 @@ mod fault;
 #[allow(dead_code)]
 mod harness;
 #[allow(dead_code)]
+mod listening;
+#[allow(dead_code)]
 mod manager;
 #[allow(dead_code)]
 mod rpc;
@@ -32,6 +34,13 @@ mod elsewhere;
 mod faults;
 mod first_use;
 mod foreign;
+mod hook_cli;
+mod hook_commands;
+mod hook_git;
+mod hook_nested;
+mod hook_notices;
+mod hook_sandbox;
+mod hook_subscribers;
 mod hooks;
 mod idle_exit;
 mod install;
