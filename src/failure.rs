@@ -36,6 +36,12 @@ reasons! {
     OperationIdReused = "OPERATION_ID_REUSED": "The `client_operation_id` was used before for a different request.",
     RepositoryMismatch = "REPOSITORY_MISMATCH": "`repo_path` names another repository than the one that this daemon serves.",
     HookEventUnknown = "HOOK_EVENT_UNKNOWN": "No hook event has this name.",
+    HookVetoed = "HOOK_VETOED": "A hook does not let it pass; `hook`, `event` and `hook_reason` in the metadata say which and why. Nothing was changed.",
+    HookFromSandbox = "HOOK_FROM_SANDBOX": "The caller is more confined than the daemon that would run its command; the message says how.",
+    HookReentrant = "HOOK_REENTRANT": "A hook wrote to the thread that waits for it.",
+    HookTooDeep = "HOOK_TOO_DEEP": "Hooks would run more than four deep inside one another. Nothing was changed.",
+    HookUnknown = "HOOK_UNKNOWN": "No hook has this name.",
+    HookEventsMissed = "HOOK_EVENTS_MISSED": "The subscriber read too slowly: 5,000 notices wait for it, and the stream ends. Subscribe again.",
     TooManyHooks = "TOO_MANY_HOOKS": "The limit of 256 registered hooks is reached.",
     ThreadNameInvalid = "THREAD_NAME_INVALID": "The name breaks one of Git's rules for names; the message says which.",
     ThreadExists = "THREAD_EXISTS": "There is a thread or branch of this name, or one that Git could not have beside it.",
@@ -88,6 +94,8 @@ pub struct Failure {
     pub message: String,
     /// Which fields of the request are to blame, and why.
     pub fields: Vec<FieldViolation>,
+    /// What programs may want to know besides, by name.
+    pub metadata: Vec<(&'static str, String)>,
 }
 
 /// One field of a request that cannot be accepted.
@@ -106,6 +114,7 @@ impl Failure {
             reason,
             message: message.into(),
             fields: Vec::new(),
+            metadata: Vec::new(),
         }
     }
 
@@ -119,8 +128,16 @@ impl Failure {
                 description: message.clone(),
             }],
             message,
+            metadata: Vec::new(),
         }
     }
+
+    /// The same failure, with something more that programs may want to know.
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.metadata.push((name, value.into()));
+        self
+    }
+
     /// The same failure of a message that is the request's field `outer`.
     pub fn within(mut self, outer: &str) -> Self {
         for violation in &mut self.fields {

@@ -17,6 +17,7 @@
 //! | [`failure`] | the closed list of reasons |
 
 pub mod capture;
+mod child;
 pub mod cli;
 pub mod client;
 pub mod failure;

@@ -6,13 +6,12 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::{
     Captured, Captures,
-    scanners::Held,
     snapshot::{Says, Snapshot},
 };
 use crate::{
     failure::{Failure, Reason},
     git::RefMove,
-    mutation::{Caller, Entry, Mutation, blocking},
+    mutation::{Caller, Entry, Gates, Mutation, Passed, PostCapture, Told, blocking},
     store::WriteTx,
 };
 
@@ -67,15 +66,17 @@ pub struct CaptureThread {
     captures: Arc<Captures>,
     asked: CaptureRequest,
     caller: Caller,
+    gates: Gates,
     prepared: Option<Prepared>,
     applied: Vec<RefMove>,
     entry: Option<Entry>,
 }
 
-/// A snapshot, and what keeps others away until it is published.
+/// A snapshot, what was said of it at the gate, and what keeps others from advancing the thread until
+/// it is published.
 struct Prepared {
     snapshot: Snapshot,
-    _held: Held,
+    passed: Passed,
     _thread: OwnedMutexGuard<()>,
 }
 
@@ -88,12 +89,14 @@ impl CaptureThread {
         captures: Arc<Captures>,
         asked: CaptureRequest,
         caller: Caller,
+        gates: Gates,
     ) -> Result<Self, Failure> {
         asked.check()?;
         Ok(Self {
             captures,
             asked,
             caller,
+            gates,
             prepared: None,
             applied: Vec::new(),
             entry: None,
@@ -107,8 +110,9 @@ impl Mutation for CaptureThread {
     async fn prepare(&mut self) -> Result<(), Failure> {
         let (here, thread) = (&self.asked.repo_path, &self.asked.thread);
         let place = self.captures.place(here, thread).await?;
-        let mut held = self.captures.scanners.hold(&place.worktree).await;
+        self.gates.enter(place.thread.as_str())?;
         let thread = self.captures.threads.hold(&place.thread).await;
+        let mut held = self.captures.scanners.hold(&place.worktree).await;
         let captures = Arc::clone(&self.captures);
         let says = Says {
             actor: self.caller.actor.clone(),
@@ -116,17 +120,22 @@ impl Mutation for CaptureThread {
             intent: self.asked.intent.clone(),
             confidence: self.asked.confidence,
         };
-        self.prepared = Some(
-            blocking(move || {
-                let snapshot = Snapshot::take(&captures, place, &mut held, &says)?;
-                Ok(Prepared {
-                    snapshot,
-                    _held: held,
-                    _thread: thread,
-                })
-            })
-            .await?,
-        );
+        // The scanner goes back before the gate: a hook may want to look at the worktree.
+        let snapshot = blocking(move || Snapshot::take(&captures, place, &mut held, &says)).await?;
+        // Where nothing changed there is nothing to ask about.
+        let passed = match snapshot.is_unchanged() {
+            true => Passed::default(),
+            false => {
+                self.gates
+                    .ask(|| snapshot.question(&self.asked.intent))
+                    .await?
+            }
+        };
+        self.prepared = Some(Prepared {
+            snapshot,
+            passed,
+            _thread: thread,
+        });
         Ok(())
     }
 
@@ -135,6 +144,7 @@ impl Mutation for CaptureThread {
         let (captured, trace) = prepared.snapshot.apply(tx)?;
         self.applied = trace.refs;
         self.entry = trace.entry;
+        prepared.passed.keep(tx, captured.state)?;
         Ok(captured)
     }
 
@@ -144,6 +154,17 @@ impl Mutation for CaptureThread {
 
     fn refs(&self, _: &Captured) -> Vec<RefMove> {
         self.applied.clone()
+    }
+
+    fn tell(&self, captured: &Captured, told: &mut Told<'_>) {
+        if captured.unchanged {
+            return;
+        }
+        told.tell(|| PostCapture {
+            thread: captured.thread.clone(),
+            state_id: Some(captured.state),
+            parent_state: captured.parent,
+        });
     }
 }
 

@@ -7,9 +7,9 @@ use crate::{
     failure::{Failure, Reason},
     git::{
         Change, CommitText, Identity, LeftOut, ObjectBatch, ObjectId, RefMove, ScanOptions,
-        StateId, new_change_id,
+        StateId, new_change_id, shown_path,
     },
-    mutation::{Entry, Trace, Verb, now_secs},
+    mutation::{Entry, PreCapture, Trace, Verb, now_secs},
     store::{self, ReadTx, StateRecord, WriteTx},
     thread::{Place, Thread, ThreadName},
 };
@@ -190,6 +190,24 @@ impl Snapshot {
             left_out: self.look.left_out.clone(),
         };
         Ok((captured, trace))
+    }
+
+    /// Whether nothing had changed since the newest state, which it then is.
+    pub(super) fn is_unchanged(&self) -> bool {
+        self.change_id.is_none()
+    }
+
+    /// What hooks are asked about it.
+    pub(super) fn question(&self, intent: &str) -> PreCapture {
+        let paths = self.changes.iter();
+        PreCapture {
+            thread: self.look.place.thread.to_string(),
+            intent: intent.to_owned(),
+            base_state: self.parent(),
+            changed_paths: paths
+                .map(|change| shown_path(change.path.as_ref()))
+                .collect(),
+        }
     }
 
     /// The state that it comes after; that of a state that was there before is its own matter.

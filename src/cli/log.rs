@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::{Value, json};
-use tonic::transport::Channel;
 
 use super::{
     Common, Result,
+    link::Link,
     output::{BOLD, DIM, Output, printable, time, warning},
 };
 use crate::{
@@ -55,8 +55,8 @@ pub(super) struct LogArgs {
     checkpoints: bool,
 }
 
-fn client(channel: Channel) -> OperationLogQueryServiceClient<Channel> {
-    OperationLogQueryServiceClient::new(channel)
+fn client(link: Link) -> OperationLogQueryServiceClient<Link> {
+    OperationLogQueryServiceClient::new(link)
 }
 
 pub(super) async fn run(common: &Common, args: LogArgs) -> Result {

@@ -3,6 +3,7 @@
 mod agent;
 mod hook;
 mod init;
+mod link;
 mod log;
 mod output;
 mod serve;
@@ -15,7 +16,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use tonic::{Response, Status, transport::Channel};
+use tonic::{Response, Status};
 
 use crate::{
     client::{self, Daemon},
@@ -23,6 +24,7 @@ use crate::{
     git::{self, Repository},
     local_daemon::{ServeError, activation::ActivationError},
 };
+use link::{HookToken, Link};
 use output::{Format, Output};
 
 /// Exit statuses, as `heddle help` documents them.
@@ -44,7 +46,8 @@ Exit status:
 
 Environment:
   HEDDLE_LOG  error, warn, info, debug or trace: what the daemon logs (default: info)
-  NO_COLOR    no colours, as in a pipe";
+  NO_COLOR    no colours, as in a pipe
+  HEDDLE_HOOK_TOKEN  set in hooks; passed on, so that the daemon knows a hook that calls it back";
 
 /// A fast, durable memory beside a Git repository, for coding agents and their people
 #[derive(Debug, Parser)]
@@ -165,6 +168,8 @@ fn run(cli: Cli) -> Result {
         Command::Init(args) => init::run(&common, args),
         Command::Agent(agent::AgentCommand::Serve(args)) => serve::run(&common, args),
         Command::Agent(command) => block_on(agent::run(&common, command)),
+        // Between a daemon and a hook: no client, and no runtime.
+        Command::Hook(hook::HookCommand::Guard(args)) => Ok(hook::guard(&args)),
         Command::Hook(command) => block_on(hook::run(&common, command)),
         Command::Log(args) => block_on(log::run(&common, args)),
     }
@@ -193,10 +198,24 @@ impl Common {
     /// Sends a call to the daemon of the repository, started where none serves.
     async fn call<T>(
         &self,
-        send: impl AsyncFn(Channel) -> std::result::Result<Response<T>, Status>,
+        send: impl AsyncFn(Link) -> std::result::Result<Response<T>, Status>,
     ) -> Result<T> {
         let repository = self.repository()?;
+        let token = HookToken::from_environment();
+        let send = async |channel| send(token.link(channel)).await;
         Ok(client::call(&repository, output::warning, send).await?)
+    }
+
+    /// Opens a stream, as [`Common::call`] does; answers also the link to call back on.
+    async fn stream<T>(
+        &self,
+        open: impl AsyncFn(Link) -> std::result::Result<Response<T>, Status>,
+    ) -> Result<(Link, T)> {
+        let opened = async |link: Link| {
+            let answer = open(link.clone()).await?;
+            Ok(answer.map(|stream| (link, stream)))
+        };
+        self.call(opened).await
     }
 
     /// The daemon of the repository, started where none serves.

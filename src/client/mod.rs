@@ -3,7 +3,6 @@
 
 mod address;
 mod call;
-mod child;
 pub mod service;
 mod start;
 mod stop;

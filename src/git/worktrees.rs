@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{Error, Repository, StateId};
+use crate::child::child;
 
 /// A worktree: the main one or a linked one (git-worktree(1)).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +107,7 @@ impl Repository {
 
 /// A run of Git on a Git folder, with nothing of what says otherwise in the environment.
 pub(super) fn git_command<const N: usize>(git_dir: &Path, args: [&str; N]) -> Command {
-    let mut git = Command::new("git");
+    let mut git = child("git");
     for (name, _) in std::env::vars_os() {
         if name.as_bytes().starts_with(b"GIT_") {
             git.env_remove(name);

@@ -4,6 +4,7 @@
 mod call;
 mod connection;
 mod daemon;
+mod hook_run;
 mod hooks;
 mod large;
 mod later;
@@ -14,7 +15,7 @@ mod status;
 mod threads;
 mod worktree;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -30,8 +31,8 @@ use crate::{
     capture::Captures,
     failure::Failure,
     git::{IdentitySource, Repository},
-    hook::Registry,
-    mutation::{Road, blocking},
+    hook::{HookSettings, Hooks},
+    mutation::{Listeners, Road, blocking},
     status::Status,
     store::Store,
     thread::Places,
@@ -56,8 +57,8 @@ pub struct Services {
     pub store: Store,
     /// The road of every write.
     pub road: Road,
-    /// The registered hooks.
-    pub hooks: Arc<Registry>,
+    /// The hooks, registered and listening.
+    pub hooks: Arc<Hooks>,
     /// Captures and restores.
     pub captures: Arc<Captures>,
     /// Counters.
@@ -71,7 +72,8 @@ pub struct Services {
 }
 
 impl Services {
-    /// Puts the store, the road and the registry together.
+    /// Puts the store, the road and the hooks together. `guard` is the heddle executable, where this
+    /// process is one ([`Hooks::new`]).
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -80,14 +82,22 @@ impl Services {
         store: Store,
         daemon: DaemonFacts,
         draining: CancellationToken,
+        guard: Option<PathBuf>,
+        settings: HookSettings,
     ) -> Result<Self, Failure> {
+        let status = Arc::new(Status::new(proto::methods()));
+        let root = repository.root().to_owned();
+        let hooks = Hooks::new(&store, root, guard, status.activity.clone())?;
+        hooks.configure(settings);
+        let hooks = Arc::new(hooks);
+        let listeners: Arc<dyn Listeners> = Arc::clone(&hooks) as _;
         let places = Arc::new(Places::new(repository.clone(), store.clone()));
         Ok(Self {
             captures: Arc::new(Captures::new(places)),
             identity: repository.identity_source(),
-            road: Road::new(store.clone(), &repository)?,
-            hooks: Arc::new(Registry::load(&store)?),
-            status: Arc::new(Status::new(proto::methods())),
+            road: Road::new(store.clone(), &repository, listeners)?,
+            hooks,
+            status,
             repository,
             store,
             daemon,
@@ -165,6 +175,9 @@ impl Services {
             ))
             .add_service(with_limits!(
                 local::daemon_service_server::DaemonServiceServer<Arc<Self>>
+            ))
+            .add_service(with_limits!(
+                local::hook_run_service_server::HookRunServiceServer<Arc<Self>>
             ))
             .add_service(with_limits!(
                 local::upkeep_service_server::UpkeepServiceServer<Arc<Self>>

@@ -74,10 +74,11 @@ impl ThreadWorkflowService for Arc<Services> {
             model: given(&asked.model),
         };
         let places = Arc::clone(self.captures.places());
+        let gates = self.gates(request.metadata())?;
         self.change(
             "/heddle.v1.ThreadWorkflowService/StartThread",
             request,
-            StartThread::new(places, start),
+            StartThread::new(places, start, gates),
             |thread| alone(thread).encode_to_vec(),
         )
         .await
@@ -138,7 +139,8 @@ impl ThreadWorkflowService for Arc<Services> {
             confidence: asked.confidence,
         };
         let caller = self.caller(&request)?;
-        let mutation = CaptureThread::new(Arc::clone(&self.captures), capture, caller)?;
+        let gates = self.gates(request.metadata())?;
+        let mutation = CaptureThread::new(Arc::clone(&self.captures), capture, caller, gates)?;
         self.change(
             "/heddle.v1.ThreadWorkflowService/CaptureThread",
             request,
@@ -157,10 +159,11 @@ impl ThreadWorkflowService for Arc<Services> {
         } = request.get_ref().clone();
         self.check_repository(&repo_path).await?;
         let places = Arc::clone(self.captures.places());
+        let gates = self.gates(request.metadata())?;
         self.change(
             "/heddle.v1.ThreadWorkflowService/CompleteThread",
             request,
-            CompleteThread::new(places, repo_path, name),
+            CompleteThread::new(places, repo_path, name, gates),
             |(thread, _)| alone(thread).encode_to_vec(),
         )
         .await

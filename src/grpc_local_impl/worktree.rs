@@ -76,7 +76,8 @@ impl WorktreeService for Arc<Services> {
             update_index: asked.update_index,
         };
         let caller = self.caller(&request)?;
-        let mutation = RestoreState::new(Arc::clone(&self.captures), restore, caller);
+        let gates = self.gates(request.metadata())?;
+        let mutation = RestoreState::new(Arc::clone(&self.captures), restore, caller, gates);
         self.change(
             "/heddle.local.v1.WorktreeService/RestoreState",
             request,

@@ -13,7 +13,10 @@ use serde::Deserialize;
 use tokio::sync::Notify;
 
 use super::{activation::ListenerSource, default_pid_path, default_socket_path};
-use crate::git::Repository;
+use crate::{
+    git::Repository,
+    hook::{HookSettings, TIMEOUT_LIMIT_MS},
+};
 
 /// Time that a stop gives to what is in flight.
 const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,6 +35,9 @@ pub struct LocalDaemonConfig {
     pub default_idle_timeout: Option<Duration>,
     /// Notified to read `config.toml` again (SIGHUP).
     pub reload: Arc<Notify>,
+    /// The heddle executable, where this process is one: hooks' commands are run by it, so that they
+    /// end with the daemon, however that ends. Without one, a daemon that is killed leaves them.
+    pub hook_guard: Option<PathBuf>,
     /// Called once, when the daemon is ready: lock held, store recovered, socket listening.
     pub ready: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -56,6 +62,7 @@ impl LocalDaemonConfig {
             overrides: Overrides::default(),
             default_idle_timeout: None,
             reload: Arc::new(Notify::new()),
+            hook_guard: None,
             ready: None,
         }
     }
@@ -76,6 +83,16 @@ impl LocalDaemonConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct FileSettings {
     agent: AgentSettings,
+    hooks: HookTimes,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct HookTimes {
+    #[serde(deserialize_with = "hook_timeout")]
+    timeout: Option<Duration>,
+    #[serde(deserialize_with = "hook_timeout")]
+    subscriber_timeout: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -88,6 +105,17 @@ struct AgentSettings {
 }
 
 impl FileSettings {
+    pub(super) fn hooks(&self) -> HookSettings {
+        let usual = HookSettings::default();
+        HookSettings {
+            timeout: self.hooks.timeout.unwrap_or(usual.timeout),
+            subscriber_timeout: self
+                .hooks
+                .subscriber_timeout
+                .unwrap_or(usual.subscriber_timeout),
+        }
+    }
+
     /// Reads the settings; a file that is not there says nothing.
     ///
     /// # Errors
@@ -121,6 +149,17 @@ fn drain_timeout<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Dur
     parse_duration(&text)
         .map(Some)
         .map_err(serde::de::Error::custom)
+}
+
+fn hook_timeout<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(from)?;
+    let limit = Duration::from_millis(TIMEOUT_LIMIT_MS.into());
+    match parse_duration(&text).map_err(serde::de::Error::custom)? {
+        time if time.is_zero() || time > limit => Err(serde::de::Error::custom(format!(
+            "a hook can be given from 1ms to 10m, not {text:?}"
+        ))),
+        time => Ok(Some(time)),
+    }
 }
 
 /// Reads a duration such as `90s`, `10m` or `1h 30m`.

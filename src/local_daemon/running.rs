@@ -3,7 +3,7 @@
 
 use std::{future::Future, io, path::Path, pin::pin, sync::Arc, time::Duration};
 
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -35,6 +35,7 @@ pub(super) struct Running {
     pub(super) leave: CancellationToken,
     pub(super) idle_timeout: watch::Sender<Option<Duration>>,
     pub(super) drain_timeout: Duration,
+    pub(super) telling: JoinHandle<()>,
     pub(super) pidfile: Option<PidFile>,
     pub(super) acceptor: Acceptor,
     pub(super) listener: Listener,
@@ -76,7 +77,14 @@ impl Running {
             idle_timeout: idle_timeout_seen,
             leave: leave.clone(),
         };
-        let services = Services::new(repository.clone(), store, facts, draining.clone())?;
+        let services = Services::new(
+            repository.clone(),
+            store,
+            facts,
+            draining.clone(),
+            config.hook_guard.clone(),
+            settings.hooks(),
+        )?;
         let services = Arc::new(services);
         // What a crash cut short is undone before anybody can ask.
         extending(services.recover()).await?;
@@ -95,6 +103,7 @@ impl Running {
             repository.store_dir(),
         ]);
         folders.renew(&listener.files());
+        let telling = tokio::spawn(Arc::clone(&services.hooks).tell_notices());
         Ok(Self {
             drain_timeout: config.drain_timeout(&settings),
             connections: Connections::new(routes, status, draining.clone()),
@@ -104,6 +113,7 @@ impl Running {
             draining,
             leave,
             idle_timeout,
+            telling,
             pidfile,
             acceptor,
             listener,
@@ -206,6 +216,7 @@ impl Running {
                 self.drain_timeout = self.config.drain_timeout(&settings);
                 let idle_timeout = self.config.idle_timeout(&settings);
                 self.idle_timeout.send_replace(idle_timeout);
+                self.services.hooks.configure(settings.hooks());
                 tracing::info!("read config.toml again");
             }
             Err(error) => {

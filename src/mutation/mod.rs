@@ -2,6 +2,8 @@
 //! value of a [`Mutation`] and travels it; no handler writes by itself.
 
 mod blocking;
+mod event;
+mod gate;
 mod in_flight;
 mod locks;
 mod road;
@@ -13,10 +15,15 @@ use std::future::Future;
 use uuid::Uuid;
 
 pub use blocking::blocking;
+pub use event::HookEvent;
+pub use gate::{
+    Asked, DEPTH_LIMIT, ExtraSignal, Gates, HookChain, Listeners, News, Passed, PostCapture,
+    PostThreadCreate, PreCapture, PreThreadCreate, Question, Told,
+};
 pub use locks::Locks;
 pub use road::Road;
 pub use verb::Verb;
-pub use write::now_secs;
+pub use write::{now_millis, now_secs};
 
 use crate::{
     failure::Failure,
@@ -75,6 +82,11 @@ pub trait Mutation: Send + 'static {
     fn refs(&self, output: &Self::Output) -> Vec<RefMove> {
         let _ = output;
         Vec::new()
+    }
+
+    /// What hooks are told of the change. It is committed with it, and told after it: at least once.
+    fn tell(&self, output: &Self::Output, told: &mut Told<'_>) {
+        let _ = (output, told);
     }
 
     /// Makes the committed change visible in memory. It runs in the order of commits, after the
@@ -185,4 +197,6 @@ pub struct Call {
     pub request: Vec<u8>,
     /// Who acts.
     pub caller: Caller,
+    /// The hooks that the call came from.
+    pub hooks: HookChain,
 }

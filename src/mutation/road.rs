@@ -1,12 +1,14 @@
 //! The road itself. It runs detached from its caller: a cancelled call neither aborts nor strands
 //! what it began.
 
+use std::sync::Arc;
+
 use sha2::{Digest, Sha256};
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Call, Intent, Mutation, Unfinished,
+    Call, Intent, Listeners, Mutation, Unfinished,
     in_flight::{Answer, Arrival, InFlight, Landing, wait},
     write::{Committed, IntentEnd, IntentWrite, Projections, RoadWrite},
 };
@@ -31,11 +33,15 @@ pub struct Road {
 
 impl Road {
     /// The road into `store`, and on to the refs of `repository`. Moves of refs that a daemon
-    /// before this one committed and did not make are made now.
+    /// before this one committed and did not make are made now. `listeners` are told of changes.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn new(store: Store, repository: &Repository) -> Result<Self, store::Error> {
+    pub fn new(
+        store: Store,
+        repository: &Repository,
+        listeners: Arc<dyn Listeners>,
+    ) -> Result<Self, store::Error> {
         let (newest, moves) = store.read(|tx| Ok((tx.newest_operation()?, tx.ref_moves()?)))?;
         let refs = RefWriter::new(repository.clone());
         refs.catch_up(moves.into_iter().map(to_move).collect());
@@ -43,6 +49,7 @@ impl Road {
             projections: Projections {
                 newest: watch::Sender::new(newest),
                 refs,
+                listeners,
             },
             answers: OperationDedupStore::new(store.clone()),
             in_flight: InFlight::default(),

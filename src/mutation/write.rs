@@ -1,22 +1,26 @@
 //! What the road hands to the writer thread: a mutation, and what surrounds one.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
-use super::{Call, Caller, Entry, Intent, Mutation, Trace, road::Encode};
+use super::{Call, Caller, Entry, Intent, Listeners, Mutation, Told, Trace, road::Encode};
 use crate::{
     failure::Failure,
     git::{RefMove, RefWriter},
     store::{self, NewOperation, Recorded, Write, WriteTx},
 };
 
-/// Where a commit is told of: to those that follow the log, and to Git's refs.
+/// Where a commit is told of: to those that follow the log, to Git's refs, and to hooks.
 #[derive(Clone)]
 pub(super) struct Projections {
     pub(super) newest: watch::Sender<u64>,
     pub(super) refs: RefWriter,
+    pub(super) listeners: Arc<dyn Listeners>,
 }
 
 /// What was written of a change in the log and the outbox.
@@ -86,6 +90,8 @@ pub(super) struct RoadWrite<M: Mutation> {
 pub(super) struct Applied<O> {
     output: O,
     traced: Traced,
+    /// The last notice to hooks, where there is one.
+    notice: Option<i64>,
     committed: Committed,
 }
 
@@ -104,6 +110,9 @@ impl<M: Mutation> Write for RoadWrite<M> {
             refs: self.mutation.refs(&output),
         };
         let traced = self.projections.write(tx, &self.call.caller, trace)?;
+        let mut told = Told::new(&*self.projections.listeners);
+        self.mutation.tell(&output, &mut told);
+        let notice = told.write(tx, &self.call.hooks)?;
         if let Some(intent) = self.intent {
             tx.end_intent(intent)?;
         }
@@ -117,6 +126,7 @@ impl<M: Mutation> Write for RoadWrite<M> {
         }
         self.applied = Some(Applied {
             output,
+            notice,
             committed: Committed {
                 response,
                 operation: traced.operation.map(|(id, _)| id),
@@ -139,8 +149,15 @@ impl<M: Mutation> Write for RoadWrite<M> {
         match outcome.and(applied.ok_or(store::Error::Stopped)) {
             Ok(applied) => {
                 mutation.publish(&applied.output);
+                let listeners = Arc::clone(&projections.listeners);
                 let told = (mutation, Ok(applied.committed));
-                projections.publish(applied.traced, move || answer(told));
+                projections.publish(applied.traced, move || {
+                    answer(told);
+                    // The refs are where a hook looks for them, and nobody waits for it.
+                    if let Some(newest) = applied.notice {
+                        listeners.told(newest);
+                    }
+                });
             }
             Err(error) => answer((mutation, Err(error.into()))),
         }
@@ -201,6 +218,14 @@ impl Write for IntentEnd {
 
     fn settle(self: Box<Self>, outcome: Result<(), store::Error>) {
         let _ = self.done.send(outcome.map_err(Failure::from));
+    }
+}
+
+/// Now, in milliseconds since the Unix epoch.
+pub fn now_millis() -> i64 {
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(after) => after.as_millis() as i64,
+        Err(before) => -(before.duration().as_millis() as i64),
     }
 }
 

@@ -157,6 +157,30 @@ const STEPS: &[&str] = &[
         begun_secs INTEGER NOT NULL
     ) STRICT;
 ",
+    "
+    -- Notices to hooks. A start tells again what its daemon before did not get to tell.
+    CREATE TABLE notice (
+        id         INTEGER PRIMARY KEY AUTOINCREMENT,
+        event_id   BLOB NOT NULL,
+        event      TEXT NOT NULL,
+        payload    TEXT NOT NULL,
+        -- The hooks that the change came from.
+        chain      TEXT NOT NULL,
+        emitted_ms INTEGER NOT NULL,
+        -- Whether the commands were told; then it is kept for live subscribers only.
+        told       INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+
+    -- Signals that hooks raised when they were asked about a capture.
+    CREATE TABLE extra_signal (
+        id       INTEGER PRIMARY KEY,
+        state_id BLOB NOT NULL,
+        hook     TEXT NOT NULL,
+        kind     TEXT NOT NULL,
+        body     TEXT NOT NULL,
+        UNIQUE (state_id, hook, body)
+    ) STRICT;
+",
 ];
 
 /// How many steps the database has taken; refuses one that is not ours or too new. Only reads.

@@ -12,7 +12,10 @@ use super::{Places, Thread, ThreadName, state_named};
 use crate::{
     failure::{Failure, Reason},
     git::{RefMove, StateId},
-    mutation::{Entry, Intent, Mutation, Unfinished, Verb, blocking, now_secs},
+    mutation::{
+        Entry, Gates, Intent, Mutation, PostThreadCreate, PreThreadCreate, Told, Unfinished, Verb,
+        blocking, now_secs,
+    },
     store::WriteTx,
 };
 
@@ -47,6 +50,7 @@ pub struct StartThreadRequest {
 pub struct StartThread {
     places: Arc<Places>,
     asked: StartThreadRequest,
+    gates: Gates,
     prepared: Option<Prepared>,
     added: Option<PathBuf>,
 }
@@ -61,10 +65,11 @@ struct Prepared {
 
 impl StartThread {
     /// The change that starts a thread.
-    pub fn new(places: Arc<Places>, asked: StartThreadRequest) -> Self {
+    pub fn new(places: Arc<Places>, asked: StartThreadRequest, gates: Gates) -> Self {
         Self {
             places,
             asked,
+            gates,
             prepared: None,
             added: None,
         }
@@ -151,7 +156,13 @@ impl Mutation for StartThread {
 
     async fn prepare(&mut self) -> Result<(), Failure> {
         let (places, asked) = (Arc::clone(&self.places), self.asked.clone());
+        self.gates.enter(self.asked.name.as_str())?;
         let prepared = blocking(move || prepare(&places, &asked)).await?;
+        let question = || PreThreadCreate {
+            name: self.asked.name.to_string(),
+            from_state: prepared.base,
+        };
+        self.gates.ask(question).await?;
         self.prepared = Some(prepared);
         Ok(())
     }
@@ -237,6 +248,13 @@ impl Mutation for StartThread {
         base.map(|base| RefMove::to(self.asked.name.reference(), base))
             .collect()
     }
+
+    fn tell(&self, thread: &Thread, told: &mut Told<'_>) {
+        told.tell(|| PostThreadCreate {
+            name: thread.name.clone(),
+            state_id: self.prepared.as_ref().and_then(|prepared| prepared.base),
+        });
+    }
 }
 
 /// Marks a thread complete.
@@ -244,17 +262,19 @@ pub struct CompleteThread {
     places: Arc<Places>,
     repo_path: String,
     name: String,
+    gates: Gates,
     found: Option<ThreadName>,
 }
 
 impl CompleteThread {
     /// The change that completes the thread `name`, or that of the worktree at `repo_path` where it
     /// is empty.
-    pub fn new(places: Arc<Places>, repo_path: String, name: String) -> Self {
+    pub fn new(places: Arc<Places>, repo_path: String, name: String, gates: Gates) -> Self {
         Self {
             places,
             repo_path,
             name,
+            gates,
             found: None,
         }
     }
@@ -267,7 +287,9 @@ impl Mutation for CompleteThread {
     async fn prepare(&mut self) -> Result<(), Failure> {
         let (places, here) = (Arc::clone(&self.places), self.repo_path.clone());
         let name = self.name.clone();
-        self.found = Some(blocking(move || places.named(&here, &name)).await?);
+        let found = blocking(move || places.named(&here, &name)).await?;
+        self.gates.enter(found.as_str())?;
+        self.found = Some(found);
         Ok(())
     }
 

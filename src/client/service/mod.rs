@@ -13,8 +13,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::child::child;
-use crate::{git::Repository, local_daemon::activation::SUN_PATH_MAX};
+use crate::{child::child, git::Repository, local_daemon::activation::SUN_PATH_MAX};
 pub use launchd::Launchd;
 pub use systemd::Systemd;
 
