@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::{ConnectionCalls, Services, large::LargeReply};
 use crate::{
+    transaction,
     failure::{Failure, Reason},
     git::Identity,
     mutation::{Call, Caller, Gates, HookChain, Listeners, Mutation},
@@ -71,7 +72,7 @@ impl Services {
         let call = Call {
             method,
             key: parse_key(request.get_ref().client_operation_id())?,
-            transaction: text(request.metadata(), "heddle-transaction-id")?,
+            transaction: transaction_id(request.metadata())?,
             caller: self.caller(&request)?,
             hooks: hook_chain(request.metadata())?,
             request: request.get_ref().encode_to_vec(),
@@ -165,6 +166,13 @@ pub(super) fn hook_chain(metadata: &MetadataMap) -> Result<HookChain, Failure> {
         Some(tokens) => HookChain::parse(&tokens, KEY),
         None => Ok(HookChain::default()),
     }
+}
+
+/// The transaction that a call joins, as its metadata says.
+fn transaction_id(metadata: &MetadataMap) -> Result<Option<Uuid>, Failure> {
+    const KEY: &str = "heddle-transaction-id";
+    let id = text(metadata, KEY)?;
+    id.map(|id| transaction::parse_id(&id, KEY)).transpose()
 }
 
 /// A text of the metadata, in UTF-8; empty is absent.

@@ -81,11 +81,11 @@ impl TransactionService for Arc<Services> {
         let asked = request.get_ref();
         self.check_repository(&asked.repo_path).await?;
         let id = parse_id(&asked.transaction_id, "transaction_id")?;
-        let (captures, commands) = (Arc::clone(&self.captures), self.road.commands());
+        let (captures, ledger) = (Arc::clone(&self.captures), Arc::clone(&self.ledger));
         self.change(
             "/heddle.v1.TransactionService/CommitTransaction",
             request,
-            CommitTransaction::new(captures, commands, id),
+            CommitTransaction::new(captures, ledger, id),
             |committed| {
                 v1::CommitTransactionResponse {
                     state_id: committed.state.clone().unwrap_or_default(),
@@ -109,7 +109,8 @@ impl TransactionService for Arc<Services> {
             rewind_worktree: asked.rewind_worktree,
         };
         let caller = self.caller(&request)?;
-        let mutation = AbortTransaction::new(Arc::clone(&self.captures), abort, caller)?;
+        let gates = self.gates(request.metadata())?;
+        let mutation = AbortTransaction::new(Arc::clone(&self.captures), abort, caller, gates)?;
         self.change(
             "/heddle.v1.TransactionService/AbortTransaction",
             request,

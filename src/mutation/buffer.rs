@@ -8,7 +8,7 @@ use super::{Entry, Mutation, Told};
 use crate::{
     failure::Failure,
     git::RefMove,
-    store::{ThreadRecord, WriteTx},
+    store::{BufferedCall, ThreadRecord, WriteTx},
 };
 
 /// A prepared change, as it outlives the daemon until its transaction is committed.
@@ -63,13 +63,28 @@ pub trait Replayed: Send {
     fn publish(&mut self);
 }
 
-/// Makes changes of parcels again.
-pub trait Commands: Send + Sync {
-    /// The change of a parcel.
+/// What the road asks of transactions: `transaction` keeps them.
+pub trait Transactions: Send + Sync {
+    /// What a call sees that is made within this transaction.
     ///
     /// # Errors
-    /// When it is none that this version knows.
-    fn revive(&self, parcel: Parcel) -> Result<Box<dyn Replayed>, Failure>;
+    /// When it is unknown, or was aborted.
+    fn within(&self, id: Uuid) -> Result<Within, Failure>;
+
+    /// Keeps a call until the commit, if it applies after those before it: `apply` tries it out.
+    ///
+    /// # Errors
+    /// When the transaction takes no call, or the calls no longer apply.
+    fn buffer(
+        &self,
+        tx: &WriteTx<'_>,
+        id: Uuid,
+        call: &BufferedCall,
+        apply: &mut dyn FnMut(&WriteTx<'_>) -> Result<(), Failure>,
+    ) -> Result<(), Failure>;
+
+    /// The ref that keeps what the calls of a transaction captured.
+    fn reference(&self, id: Uuid) -> String;
 }
 
 /// A mutation as a [`Replayed`] change.

@@ -9,7 +9,7 @@ use crate::{
     capture::{Captures, RestoreRequest, RestoreState, Restored, Target},
     failure::{Failure, Reason},
     git::{RefMove, StateId},
-    mutation::{Caller, Entry, Intent, Mutation, Trace, Unfinished, Verb, log, now_secs},
+    mutation::{Caller, Entry, Gates, Intent, Mutation, Trace, Unfinished, Verb, log, now_secs},
     store::WriteTx,
 };
 
@@ -32,6 +32,7 @@ pub struct AbortTransaction {
     captures: Arc<Captures>,
     asked: AbortRequest,
     caller: Caller,
+    gates: Gates,
     rewind: Option<RestoreState>,
     rewound: Option<Restored>,
     thread: Option<String>,
@@ -46,6 +47,7 @@ impl AbortTransaction {
         captures: Arc<Captures>,
         asked: AbortRequest,
         caller: Caller,
+        gates: Gates,
     ) -> Result<Self, Failure> {
         if asked.reason.len() > REASON_LIMIT {
             return Err(Failure::field(
@@ -61,6 +63,7 @@ impl AbortTransaction {
             captures,
             asked,
             caller,
+            gates,
             rewind: None,
             rewound: None,
             thread: None,
@@ -98,6 +101,7 @@ impl AbortTransaction {
                 update_index: false,
             },
             self.caller.clone(),
+            self.gates.clone(),
         ))
     }
 }

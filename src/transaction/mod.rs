@@ -4,6 +4,7 @@ mod abort;
 mod begin;
 mod commit;
 mod expiry;
+mod ledger;
 mod queries;
 
 use uuid::Uuid;
@@ -18,6 +19,7 @@ pub use abort::{AbortRequest, AbortTransaction};
 pub use begin::{BeginRequest, BeginTransaction, Begun};
 pub use commit::{CommitTransaction, Committed};
 pub use expiry::{ExpireTransaction, stalest};
+pub use ledger::{Commands, Ledger};
 pub use queries::{list, status};
 
 pub use crate::store::{TransactionRecord as Transaction, TransactionState};
