@@ -167,7 +167,9 @@ impl Mutation for CaptureThread {
     }
 
     fn parcel(&self) -> Option<Parcel> {
-        let PreparedCapture { snapshot, passed, .. } = self.prepared.as_ref()?;
+        let PreparedCapture {
+            snapshot, passed, ..
+        } = self.prepared.as_ref()?;
         let record = CaptureRecord {
             snapshot: snapshot.record(),
             passed: passed.clone(),

@@ -151,17 +151,18 @@ impl Snapshot {
         view: Option<Thread>,
         says: &Says,
     ) -> Result<Self, Failure> {
-        let (look, (state, change_id)) = Look::with(captures, place, held, view, |look, objects| {
-            let newest = look.newest.map(|(state, _)| state);
-            match newest.filter(|_| look.is_newest()) {
-                Some(state) => Ok((state, None)),
-                None => {
-                    let thread = &look.place.thread;
-                    let (state, change_id) = commit(objects, look.tree, newest, thread, says)?;
-                    Ok((state, Some(change_id)))
+        let (look, (state, change_id)) =
+            Look::with(captures, place, held, view, |look, objects| {
+                let newest = look.newest.map(|(state, _)| state);
+                match newest.filter(|_| look.is_newest()) {
+                    Some(state) => Ok((state, None)),
+                    None => {
+                        let thread = &look.place.thread;
+                        let (state, change_id) = commit(objects, look.tree, newest, thread, says)?;
+                        Ok((state, Some(change_id)))
+                    }
                 }
-            }
-        })?;
+            })?;
         let git = captures.places.git_of(&look.place.worktree)?;
         let before = look
             .newest

@@ -9,10 +9,10 @@ use uuid::Uuid;
 
 use super::{ConnectionCalls, Services, large::LargeReply};
 use crate::{
-    transaction,
     failure::{Failure, Reason},
     git::Identity,
     mutation::{Call, Caller, Gates, HookChain, Listeners, Mutation},
+    transaction,
 };
 
 /// A request that changes state.
@@ -192,6 +192,23 @@ fn text(metadata: &MetadataMap, key: &'static str) -> Result<Option<String>, Fai
                 "the metadata {key} must be at most 255 bytes of UTF-8 without control characters"
             ),
         )),
+    }
+}
+
+/// A change that the daemon makes of itself, as the account that it runs as.
+pub(super) fn own_call(method: &'static str) -> Call {
+    Call {
+        method,
+        key: None,
+        transaction: None,
+        request: Vec::new(),
+        caller: Caller {
+            actor: account(None),
+            agent: None,
+            peer_uid: None,
+            peer_pid: None,
+        },
+        hooks: HookChain::default(),
     }
 }
 

@@ -4,6 +4,7 @@
 mod call;
 mod connection;
 mod daemon;
+mod expiry;
 mod hook_run;
 mod hooks;
 mod large;
@@ -16,15 +17,16 @@ mod threads;
 mod transactions;
 mod worktree;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 
 pub use connection::ConnectionCalls;
 pub use daemon::DaemonFacts;
+pub use expiry::DEFAULT_TRANSACTION_TIMEOUT;
 pub use layer::CallLayer;
 pub use status::{code, to_status};
 
@@ -68,6 +70,7 @@ pub struct Services {
     pub ledger: Arc<Ledger>,
     /// Notified when a transaction has begun.
     pub transactions_changed: Notify,
+    transaction_timeout: watch::Sender<Duration>,
     /// Counters.
     pub status: Arc<Status>,
     /// What `GetStatus` tells of the process, and how `Shutdown` ends it.
@@ -104,9 +107,15 @@ impl Services {
         Ok(Self {
             captures: Arc::new(Captures::new(places)),
             identity: repository.identity_source(),
-            road: Road::new(store.clone(), &repository, listeners, Arc::clone(&ledger) as _)?,
+            road: Road::new(
+                store.clone(),
+                &repository,
+                listeners,
+                Arc::clone(&ledger) as _,
+            )?,
             ledger,
             transactions_changed: Notify::new(),
+            transaction_timeout: watch::Sender::new(DEFAULT_TRANSACTION_TIMEOUT),
             hooks,
             status,
             repository,

@@ -23,12 +23,16 @@ pub const fn code(reason: Reason) -> Code {
         | Reason::StateAmbiguous
         | Reason::NotAState
         | Reason::PathInvalid => Code::InvalidArgument,
-        Reason::TransactionUnknown | Reason::ThreadUnknown
+        Reason::TransactionUnknown
+        | Reason::ThreadUnknown
         | Reason::StateUnknown
         | Reason::PathUnknown
         | Reason::HookUnknown => Code::NotFound,
         Reason::ThreadExists => Code::AlreadyExists,
-        Reason::ThreadMoved | Reason::TransactionConflict | Reason::WorktreeChanged | Reason::IndexLocked => Code::Aborted,
+        Reason::ThreadMoved
+        | Reason::TransactionConflict
+        | Reason::WorktreeChanged
+        | Reason::IndexLocked => Code::Aborted,
         Reason::OperationIdReused
         | Reason::TransactionActive
         | Reason::TransactionNotActive

@@ -139,7 +139,9 @@ impl Road {
             };
         }
         if let Some(within) = within {
-            return self.buffer(call, within, fingerprint, mutation, encode).await;
+            return self
+                .buffer(call, within, fingerprint, mutation, encode)
+                .await;
         }
         mutation.prepare().await?;
         let (mutation, intent) = match mutation.intent() {
@@ -293,7 +295,9 @@ fn not_bufferable(call: &Call) -> Failure {
     let method = call.method.trim_start_matches('/');
     Failure::new(
         Reason::NotBufferable,
-        format!("{method}, as it was called, cannot be part of a transaction; nothing was changed: make the call without heddle-transaction-id"),
+        format!(
+            "{method}, as it was called, cannot be part of a transaction; nothing was changed: make the call without heddle-transaction-id"
+        ),
     )
 }
 

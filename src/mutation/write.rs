@@ -191,7 +191,9 @@ impl<M: Mutation> Write for BufferWrite<M> {
         self.transactions
             .buffer(tx, self.transaction, &self.buffered, &mut |tx| {
                 let output = mutation.apply(tx)?;
-                let captured = mutation.describe(&output).filter(|e| e.verb == Verb::Snapshot);
+                let captured = mutation
+                    .describe(&output)
+                    .filter(|e| e.verb == Verb::Snapshot);
                 let state = captured.and_then(|entry| entry.state_id);
                 tried = Some((encode(&output), state));
                 Ok(())
@@ -206,9 +208,8 @@ impl<M: Mutation> Write for BufferWrite<M> {
         }
         // Nothing else leads to what was captured, and `git gc` must not take it.
         let state = state.as_deref().and_then(StateId::from_bytes);
-        let keep = state.map(|state| {
-            RefMove::to(self.transactions.reference(self.transaction), state)
-        });
+        let keep =
+            state.map(|state| RefMove::to(self.transactions.reference(self.transaction), state));
         let trace = Trace {
             entry: None,
             refs: keep.into_iter().collect(),

@@ -27,6 +27,6 @@ pub use operations::{NewOperation, Operation, OperationFilter};
 pub use outbox::{IntentRecord, RefMoveRecord};
 pub use readers::ReadTx;
 pub use steps::{Line, Step};
-pub use transactions::{BufferedCall, TransactionRecord, TransactionState};
 pub use threads::{ChainRecord, StateRecord, ThreadRecord};
+pub use transactions::{BufferedCall, TransactionRecord, TransactionState};
 pub use writer::{QUEUE_LIMIT, Write, WriteTx, WriterStatistics};

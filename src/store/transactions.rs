@@ -126,9 +126,8 @@ impl ReadTx<'_> {
 
     /// The active transaction on a thread.
     pub(crate) fn transaction_on(&self, thread: &str) -> Result<Option<TransactionRecord>, Error> {
-        let query = format!(
-            "SELECT {TRANSACTION} FROM txn WHERE state = 'active' AND thread = ?1 LIMIT 1"
-        );
+        let query =
+            format!("SELECT {TRANSACTION} FROM txn WHERE state = 'active' AND thread = ?1 LIMIT 1");
         let mut statement = self.connection.prepare_cached(&query)?;
         Ok(statement.query_row([thread], transaction).optional()?)
     }
@@ -138,9 +137,7 @@ impl ReadTx<'_> {
         let mut statement = self.connection.prepare_cached(
             "SELECT id, used_secs FROM txn WHERE state = 'active' ORDER BY used_secs LIMIT 1",
         )?;
-        let found = statement.query_row([], |row| {
-            Ok((Uuid::from_bytes(row.get(0)?), row.get(1)?))
-        });
+        let found = statement.query_row([], |row| Ok((Uuid::from_bytes(row.get(0)?), row.get(1)?)));
         Ok(found.optional()?)
     }
 
@@ -244,7 +241,11 @@ impl WriteTx<'_> {
         &self,
         work: impl FnOnce() -> Result<T, crate::failure::Failure>,
     ) -> Result<T, crate::failure::Failure> {
-        let run = |statement: &str| self.connection.execute_batch(statement).map_err(Error::from);
+        let run = |statement: &str| {
+            self.connection
+                .execute_batch(statement)
+                .map_err(Error::from)
+        };
         run("SAVEPOINT try_out")?;
         let answer = work();
         // Where SQLite gave up the whole transaction, there is nothing left to roll back.

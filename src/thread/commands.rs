@@ -12,7 +12,10 @@ use super::{Places, Thread, ThreadName, place::unknown, state_named};
 use crate::{
     failure::{Failure, Reason},
     git::{RefMove, StateId},
-    mutation::{Entry, Gates, Intent, Mutation, Parcel, PostThreadCreate, PreThreadCreate, Told, Unfinished, Verb, Within, blocking, now_secs},
+    mutation::{
+        Entry, Gates, Intent, Mutation, Parcel, PostThreadCreate, PreThreadCreate, Told,
+        Unfinished, Verb, Within, blocking, now_secs,
+    },
     store::WriteTx,
 };
 

@@ -73,7 +73,11 @@ impl AbortTransaction {
     /// The restore that takes the worktree back.
     fn restore(&self) -> Result<RestoreState, Failure> {
         let id = self.asked.id;
-        let transaction = self.captures.places().store().read(|tx| Ok(known(tx, id)))??;
+        let transaction = self
+            .captures
+            .places()
+            .store()
+            .read(|tx| Ok(known(tx, id)))??;
         if transaction.state != TransactionState::Active {
             return Err(Failure::new(
                 Reason::TransactionNotActive,
@@ -83,12 +87,17 @@ impl AbortTransaction {
                 ),
             ));
         }
-        let state = transaction.rewind_state.as_deref().and_then(StateId::from_bytes);
+        let state = transaction
+            .rewind_state
+            .as_deref()
+            .and_then(StateId::from_bytes);
         let (Some(worktree), Some(state)) = (transaction.worktree, state) else {
             return Err(Failure::field(
                 Reason::NoWorktree,
                 "rewind_worktree",
-                format!("the transaction {id} began without a worktree, or before there was anything in it; abort it without rewind_worktree"),
+                format!(
+                    "the transaction {id} began without a worktree, or before there was anything in it; abort it without rewind_worktree"
+                ),
             ));
         };
         let root = Path::new(OsStr::from_bytes(&worktree));
@@ -186,7 +195,10 @@ impl Mutation for AbortTransaction {
         let rewound = self.rewind.as_ref().zip(self.rewound.as_ref());
         let moved = rewound.map_or_else(Vec::new, |(restore, restored)| restore.refs(restored));
         let let_go = [reference(self.asked.id), rewind_reference(self.asked.id)];
-        moved.into_iter().chain(let_go.map(RefMove::delete)).collect()
+        moved
+            .into_iter()
+            .chain(let_go.map(RefMove::delete))
+            .collect()
     }
 
     fn publish(&mut self, _: &bool) {

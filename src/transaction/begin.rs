@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{ACTIVE_LIMIT, RETENTION_SECS, Transaction, TransactionState, reference, rewind_reference};
+use super::{
+    ACTIVE_LIMIT, RETENTION_SECS, Transaction, TransactionState, reference, rewind_reference,
+};
 use crate::{
     capture::{Captures, Standing},
     failure::{Failure, Reason},
@@ -81,8 +83,15 @@ impl Mutation for BeginTransaction {
     type Output = Begun;
 
     async fn prepare(&mut self) -> Result<(), Failure> {
-        let Self { captures, asked, caller, .. } = self;
-        let standing = captures.standing(&asked.repo_path, &asked.thread, caller).await?;
+        let Self {
+            captures,
+            asked,
+            caller,
+            ..
+        } = self;
+        let standing = captures
+            .standing(&asked.repo_path, &asked.thread, caller)
+            .await?;
         self.standing = Some(standing);
         Ok(())
     }
@@ -106,7 +115,9 @@ impl Mutation for BeginTransaction {
         if active >= ACTIVE_LIMIT as usize {
             return Err(Failure::new(
                 Reason::TooManyTransactions,
-                format!("{ACTIVE_LIMIT} transactions are active, which is the limit; commit or abort some first (`heddle txn list`)"),
+                format!(
+                    "{ACTIVE_LIMIT} transactions are active, which is the limit; commit or abort some first (`heddle txn list`)"
+                ),
             ));
         }
         let now = now_secs();
@@ -149,7 +160,9 @@ impl Mutation for BeginTransaction {
     fn refs(&self, begun: &Begun) -> Vec<RefMove> {
         let newest = self.standing.as_ref().and_then(|standing| standing.newest);
         let keep = newest.map(|newest| RefMove::to(reference(begun.id), newest));
-        let rewind = begun.rewind.map(|state| RefMove::to(rewind_reference(begun.id), state));
+        let rewind = begun
+            .rewind
+            .map(|state| RefMove::to(rewind_reference(begun.id), state));
         keep.into_iter().chain(rewind).collect()
     }
 }

@@ -51,7 +51,11 @@ impl Mutation for CommitTransaction {
     type Output = Committed;
 
     async fn prepare(&mut self) -> Result<(), Failure> {
-        let transaction = self.captures.places().store().read(|tx| tx.transaction(self.id))?;
+        let transaction = self
+            .captures
+            .places()
+            .store()
+            .read(|tx| tx.transaction(self.id))?;
         if let Some(worktree) = transaction.and_then(|known| known.worktree) {
             self.head = self.captures.head_at(worktree).await?;
         }

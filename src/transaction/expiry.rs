@@ -19,7 +19,10 @@ pub const EXPIRED: &str = "expired";
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn stalest(store: &Store, patience: Duration) -> Result<Option<(Uuid, Duration)>, store::Error> {
+pub fn stalest(
+    store: &Store,
+    patience: Duration,
+) -> Result<Option<(Uuid, Duration)>, store::Error> {
     let stalest = store.read(|tx| tx.stalest_transaction())?;
     Ok(stalest.map(|(id, used_secs)| {
         let end = used_secs.saturating_add(patience.as_secs() as i64);
@@ -54,11 +57,18 @@ impl Mutation for ExpireTransaction {
         let Some(transaction) = tx.reads().transaction(self.id)? else {
             return Ok(false);
         };
-        let end = transaction.used_secs.saturating_add(self.patience.as_secs() as i64);
+        let end = transaction
+            .used_secs
+            .saturating_add(self.patience.as_secs() as i64);
         if transaction.state != TransactionState::Active || now_secs() < end {
             return Ok(false);
         }
-        tx.end_transaction(self.id, TransactionState::Aborted, Some(EXPIRED), now_secs())?;
+        tx.end_transaction(
+            self.id,
+            TransactionState::Aborted,
+            Some(EXPIRED),
+            now_secs(),
+        )?;
         self.thread = Some(transaction.thread);
         Ok(true)
     }

@@ -142,7 +142,9 @@ impl Transactions for Ledger {
         if transaction.calls >= CALL_LIMIT {
             return Err(Failure::new(
                 Reason::TransactionFull,
-                format!("the transaction {id} holds {CALL_LIMIT} calls, which is the limit; commit it and begin another"),
+                format!(
+                    "the transaction {id} holds {CALL_LIMIT} calls, which is the limit; commit it and begin another"
+                ),
             ));
         }
         let view = tx.try_out(|| {

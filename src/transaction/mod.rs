@@ -76,7 +76,9 @@ fn active(tx: &WriteTx<'_>, id: Uuid) -> Result<Transaction, Failure> {
         TransactionState::Aborted => Err(aborted(&transaction)),
         TransactionState::Committed => Err(Failure::new(
             Reason::TransactionNotActive,
-            format!("the transaction {id} was committed, and can neither take calls nor end again; begin another one"),
+            format!(
+                "the transaction {id} was committed, and can neither take calls nor end again; begin another one"
+            ),
         )),
     }
 }

@@ -42,5 +42,6 @@ mod service_life;
 mod service_load;
 mod strangers;
 mod threads;
+mod transactions;
 mod wal;
 mod wire;
