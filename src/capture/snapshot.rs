@@ -359,9 +359,13 @@ impl Snapshot {
     }
 }
 
-/// What a capture depends on: it is refused when that was changed meanwhile.
-fn tip(thread: Option<&Thread>) -> Option<(&Option<Vec<u8>>, Option<i64>, &Option<Vec<u8>>)> {
-    thread.map(|thread| (&thread.current_state, thread.chain, &thread.chain_head))
+/// What a capture depends on: it is refused when that was changed meanwhile. Which chain is under way
+/// is known when it is committed: a buffered call was tried out on one that was taken back.
+fn tip(thread: Option<&Thread>) -> Option<(&Option<Vec<u8>>, bool, &Option<Vec<u8>>)> {
+    thread.map(|thread| {
+        let in_chain = thread.chain.is_some();
+        (&thread.current_state, in_chain, &thread.chain_head)
+    })
 }
 
 /// A thread's newest state: the tip of the chain under way, else HEAD.
