@@ -63,5 +63,6 @@ mod service_packaged;
 mod service_slow;
 mod strangers;
 mod threads;
+mod transactions;
 mod wal;
 mod wire;
