@@ -14,6 +14,7 @@ const PROTOS: &[&str] = &[
     "heddle/v1/thread.proto",
     "heddle/local/v1/daemon.proto",
     "heddle/local/v1/hook.proto",
+    "heddle/local/v1/transaction.proto",
     "heddle/local/v1/upkeep.proto",
     "heddle/local/v1/worktree.proto",
 ];

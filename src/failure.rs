@@ -59,6 +59,15 @@ reasons! {
     PathUnknown = "PATH_UNKNOWN": "Neither the worktree nor the state has the path.",
     IndexLocked = "INDEX_LOCKED": "Another Git process has the index locked. Nothing was changed. Try again when it has ended.",
     PathInvalid = "PATH_INVALID": "A path leads out of the worktree, or into Git's own folder.",
+    TransactionUnknown = "TRANSACTION_UNKNOWN": "There is no transaction of this id, or it ended more than 7 days ago.",
+    TransactionActive = "TRANSACTION_ACTIVE": "A transaction is active on this thread already.",
+    TransactionNotActive = "TRANSACTION_NOT_ACTIVE": "The transaction has ended.",
+    TransactionAborted = "TRANSACTION_ABORTED": "The transaction was aborted, by a call or because it was left alone. Nothing of it was applied.",
+    TransactionConflict = "TRANSACTION_CONFLICT": "A call of the transaction no longer applies; the message names it. Nothing was applied, and the transaction stays active.",
+    TransactionFull = "TRANSACTION_FULL": "The limit of 256 calls in a transaction is reached.",
+    TransactionThread = "TRANSACTION_THREAD": "The call is about another thread than its transaction.",
+    NotBufferable = "NOT_BUFFERABLE": "The call cannot be part of a transaction. Nothing was changed.",
+    TooManyTransactions = "TOO_MANY_TRANSACTIONS": "The limit of 256 active transactions is reached.",
     TooManyStreams = "TOO_MANY_STREAMS": "The limit of 256 open event streams is reached.",
     WriteQueueFull = "WRITE_QUEUE_FULL": "1,024 writes are waiting already; try again.",
     MethodUnknown = "METHOD_UNKNOWN": "The daemon has no such service or method.",
@@ -76,6 +85,23 @@ reasons! {
     StoreNewer = "STORE_NEWER": "The database was made by a newer version of heddle.",
     RepositoryRefused = "REPOSITORY_REFUSED": "The folder is not a Git repository, or one that heddle must not serve.",
     Internal = "INTERNAL": "A fault of the daemon itself; its log says more.",
+}
+
+impl Reason {
+    /// Whether the store failed, and not the call.
+    pub const fn is_of_store(self) -> bool {
+        matches!(
+            self,
+            Self::StoreFull
+                | Self::StoreReadOnly
+                | Self::StoreIo
+                | Self::StoreBusy
+                | Self::StoreLost
+                | Self::StoreStopped
+                | Self::StoreCorrupt
+                | Self::StoreNewer
+        )
+    }
 }
 
 impl fmt::Display for Reason {

@@ -20,6 +20,7 @@ pub mod capture;
 mod child;
 pub mod cli;
 pub mod client;
+pub mod command;
 pub mod failure;
 pub mod git;
 pub mod grpc_local_impl;
@@ -30,6 +31,7 @@ pub mod operation;
 pub mod status;
 pub mod store;
 pub mod thread;
+pub mod transaction;
 
 pub use git::Repository;
 pub use store::OperationDedupStore;

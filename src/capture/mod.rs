@@ -8,6 +8,7 @@ mod recover;
 mod restore;
 mod scanners;
 mod snapshot;
+mod standing;
 mod target;
 
 use std::sync::{
@@ -22,10 +23,11 @@ use crate::{
     thread::{Place, Places, ThreadName},
 };
 
-pub use commands::{CaptureRequest, CaptureThread};
+pub use commands::{CaptureRecord, CaptureRequest, CaptureThread, PreparedCapture};
 pub use compare::{CompareRequest, Compared, compare};
 pub use preview::{Preview, preview};
 pub use restore::{RestoreRequest, RestoreState, Restored};
+pub use standing::Standing;
 pub use target::Target;
 
 use scanners::{Held, Scanners};

@@ -166,7 +166,7 @@ fn prepare(
         .map(|path| RepoPath::parse(&root, path))
         .collect::<Result<Vec<_>, _>>()?;
     let git = captures.places.git_of(&place.worktree)?;
-    let rescue = Snapshot::take(captures, place.clone(), &mut held, &says)?;
+    let rescue = Snapshot::take(captures, place.clone(), &mut held, None, &says)?;
     let mut goal = asked.target.resolve(captures, &git, &rescue.look)?;
     let grafted = if wanted.is_empty() {
         None

@@ -1,13 +1,20 @@
 //! A worktree's content as a state: first prepared, with durable objects (G4), then committed.
 
+use std::{
+    ffi::OsString,
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::{Path, PathBuf},
+};
+
 use jiff::{Timestamp, tz::TimeZone};
+use serde::{Deserialize, Serialize};
 
 use super::{Captured, Captures, scanners::Held};
 use crate::{
     failure::{Failure, Reason},
     git::{
         Change, CommitText, Identity, LeftOut, ObjectBatch, ObjectId, RefMove, ScanOptions,
-        StateId, new_change_id, shown_path,
+        StateId, Worktree, new_change_id, shown_path,
     },
     mutation::{Entry, PreCapture, Trace, Verb, now_secs},
     store::{self, ReadTx, StateRecord, WriteTx},
@@ -55,20 +62,24 @@ impl Look {
         place: Place,
         held: &mut Held,
     ) -> Result<Self, Failure> {
-        Self::with(captures, place, held, |_, _| Ok(())).map(|(look, ())| look)
+        Self::with(captures, place, held, None, |_, _| Ok(())).map(|(look, ())| look)
     }
 
-    /// The same; `also` may add objects that are then made durable with the others.
+    /// The same; `view` is the thread as a transaction leaves it. `also` may add objects that are then made durable with the others.
     fn with<T>(
         captures: &Captures,
         place: Place,
         held: &mut Held,
+        view: Option<Thread>,
         also: impl FnOnce(&Self, &ObjectBatch) -> Result<T, Failure>,
     ) -> Result<(Self, T), Failure> {
         let git = captures.places.git_of(&place.worktree)?;
         let head = git.head()?.commit;
         let store = captures.places.store();
-        let seen = store.read(|tx| tx.thread(place.thread.as_str()))?;
+        let seen = match view {
+            Some(view) => Some(view),
+            None => store.read(|tx| tx.thread(place.thread.as_str()))?,
+        };
         let newest = match newest_of(seen.clone(), head) {
             Some(state) => Some((state, git.tree_of(state)?)),
             None => None,
@@ -125,29 +136,33 @@ pub(super) struct Snapshot {
     /// The new state's change id; `None` when nothing had changed.
     change_id: Option<String>,
     changes: Vec<Change>,
+    changed_paths: u32,
     summary: String,
     confidence: Option<f32>,
 }
 
 impl Snapshot {
-    /// Takes the content of the worktree that `held` is for. Blocks; nothing refers to it yet.
+    /// Takes the content of the worktree that `held` is for; `view` is its thread as a transaction
+    /// leaves it. Blocks; nothing refers to it yet.
     pub(super) fn take(
         captures: &Captures,
         place: Place,
         held: &mut Held,
+        view: Option<Thread>,
         says: &Says,
     ) -> Result<Self, Failure> {
-        let (look, (state, change_id)) = Look::with(captures, place, held, |look, objects| {
-            let newest = look.newest.map(|(state, _)| state);
-            match newest.filter(|_| look.is_newest()) {
-                Some(state) => Ok((state, None)),
-                None => {
-                    let thread = &look.place.thread;
-                    let (state, change_id) = commit(objects, look.tree, newest, thread, says)?;
-                    Ok((state, Some(change_id)))
+        let (look, (state, change_id)) =
+            Look::with(captures, place, held, view, |look, objects| {
+                let newest = look.newest.map(|(state, _)| state);
+                match newest.filter(|_| look.is_newest()) {
+                    Some(state) => Ok((state, None)),
+                    None => {
+                        let thread = &look.place.thread;
+                        let (state, change_id) = commit(objects, look.tree, newest, thread, says)?;
+                        Ok((state, Some(change_id)))
+                    }
                 }
-            }
-        })?;
+            })?;
         let git = captures.places.git_of(&look.place.worktree)?;
         let before = look
             .newest
@@ -159,6 +174,7 @@ impl Snapshot {
             look,
             state,
             change_id,
+            changed_paths: u32::try_from(changes.len()).unwrap_or(u32::MAX),
             changes,
         })
     }
@@ -186,7 +202,7 @@ impl Snapshot {
             state: self.state,
             parent: self.parent(),
             unchanged: self.change_id.is_none(),
-            changed_paths: u32::try_from(self.changes.len()).unwrap_or(u32::MAX),
+            changed_paths: self.changed_paths,
             left_out: self.look.left_out.clone(),
         };
         Ok((captured, trace))
@@ -271,9 +287,87 @@ impl Snapshot {
     }
 }
 
-/// What a capture depends on: it is refused when that was changed meanwhile.
-fn tip(thread: Option<&Thread>) -> Option<(&Option<Vec<u8>>, Option<i64>, &Option<Vec<u8>>)> {
-    thread.map(|thread| (&thread.current_state, thread.chain, &thread.chain_head))
+/// A snapshot as it is kept in a transaction: what its commit needs.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SnapshotRecord {
+    root: Vec<u8>,
+    git_dir: Vec<u8>,
+    thread: String,
+    head: Option<StateId>,
+    seen: Option<Thread>,
+    newest: Option<(StateId, String)>,
+    tree: String,
+    unmerged: bool,
+    state: StateId,
+    change_id: Option<String>,
+    changed_paths: u32,
+    summary: String,
+    confidence: Option<f32>,
+}
+
+impl Snapshot {
+    /// What its commit needs.
+    pub(super) fn record(&self) -> SnapshotRecord {
+        let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
+        let Look { place, newest, .. } = &self.look;
+        SnapshotRecord {
+            root: bytes(&place.worktree.root),
+            git_dir: bytes(&place.worktree.git_dir),
+            thread: place.thread.as_str().to_owned(),
+            head: self.look.head,
+            seen: self.look.seen.clone(),
+            newest: newest.map(|(state, tree)| (state, tree.to_string())),
+            tree: self.look.tree.to_string(),
+            unmerged: self.look.unmerged,
+            state: self.state,
+            change_id: self.change_id.clone(),
+            changed_paths: self.changed_paths,
+            summary: self.summary.clone(),
+            confidence: self.confidence,
+        }
+    }
+
+    /// The snapshot of a record; `None` where it is damaged.
+    pub(super) fn of(record: SnapshotRecord) -> Option<Self> {
+        let path = |bytes: Vec<u8>| PathBuf::from(OsString::from_vec(bytes));
+        let tree = |hex: &str| ObjectId::from_hex(hex.as_bytes()).ok();
+        let newest = match record.newest {
+            Some((state, hex)) => Some((state, tree(&hex)?)),
+            None => None,
+        };
+        Some(Self {
+            look: Look {
+                place: Place {
+                    worktree: Worktree {
+                        root: path(record.root),
+                        git_dir: path(record.git_dir),
+                    },
+                    thread: ThreadName::known(record.thread),
+                },
+                head: record.head,
+                seen: record.seen,
+                newest,
+                tree: tree(&record.tree)?,
+                left_out: Vec::new(),
+                unmerged: record.unmerged,
+            },
+            state: record.state,
+            change_id: record.change_id,
+            changes: Vec::new(),
+            changed_paths: record.changed_paths,
+            summary: record.summary,
+            confidence: record.confidence,
+        })
+    }
+}
+
+/// What a capture depends on: it is refused when that was changed meanwhile. Which chain is under way
+/// is known when it is committed: a buffered call was tried out on one that was taken back.
+fn tip(thread: Option<&Thread>) -> Option<(&Option<Vec<u8>>, bool, &Option<Vec<u8>>)> {
+    thread.map(|thread| {
+        let in_chain = thread.chain.is_some();
+        (&thread.current_state, in_chain, &thread.chain_head)
+    })
 }
 
 /// A thread's newest state: the tip of the chain under way, else HEAD.

@@ -1,4 +1,4 @@
-//! The channel that commands call through: where they run in a hook, it says so.
+//! The channel that commands call through: where they run in a hook, or in a transaction, it says so.
 
 use tonic::{
     Request, Status,
@@ -10,21 +10,25 @@ use tonic::{
 use crate::hook::HOOK_TOKEN;
 
 /// A channel to the daemon.
-pub(super) type Link = InterceptedService<Channel, HookToken>;
+pub(super) type Link = InterceptedService<Channel, Surroundings>;
 
-/// What the daemon gave to the hook that this process is part of, if it is.
+/// What this process was given by whoever runs it.
 #[derive(Debug, Clone)]
-pub(super) struct HookToken(Option<MetadataValue<Ascii>>);
+pub(super) struct Surroundings {
+    /// Of the hook that it is part of.
+    hook_token: Option<MetadataValue<Ascii>>,
+}
 
-impl HookToken {
+impl Surroundings {
     pub(super) fn from_environment() -> Self {
         // What cannot be sent was not the daemon's.
-        let token = std::env::var(HOOK_TOKEN).ok();
-        Self(
-            token
-                .filter(|token| !token.is_empty())
-                .and_then(|token| token.parse().ok()),
-        )
+        let given = |name| {
+            let text = std::env::var(name).ok().filter(|text| !text.is_empty());
+            text.and_then(|text| text.parse().ok())
+        };
+        Self {
+            hook_token: given(HOOK_TOKEN),
+        }
     }
 
     pub(super) fn link(&self, channel: Channel) -> Link {
@@ -32,12 +36,11 @@ impl HookToken {
     }
 }
 
-impl Interceptor for HookToken {
+impl Interceptor for Surroundings {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(token) = &self.0 {
-            request
-                .metadata_mut()
-                .insert("heddle-hook-token", token.clone());
+        if let Some(token) = &self.hook_token {
+            let metadata = request.metadata_mut();
+            metadata.insert("heddle-hook-token", token.clone());
         }
         Ok(request)
     }

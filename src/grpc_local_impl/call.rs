@@ -12,6 +12,7 @@ use crate::{
     failure::{Failure, Reason},
     git::Identity,
     mutation::{Call, Caller, Gates, HookChain, Listeners, Mutation},
+    transaction,
 };
 
 /// A request that changes state.
@@ -71,7 +72,7 @@ impl Services {
         let call = Call {
             method,
             key: parse_key(request.get_ref().client_operation_id())?,
-            transaction: text(request.metadata(), "heddle-transaction-id")?,
+            transaction: transaction_id(request.metadata())?,
             caller: self.caller(&request)?,
             hooks: hook_chain(request.metadata())?,
             request: request.get_ref().encode_to_vec(),
@@ -167,6 +168,13 @@ pub(super) fn hook_chain(metadata: &MetadataMap) -> Result<HookChain, Failure> {
     }
 }
 
+/// The transaction that a call joins, as its metadata says.
+fn transaction_id(metadata: &MetadataMap) -> Result<Option<Uuid>, Failure> {
+    const KEY: &str = "heddle-transaction-id";
+    let id = text(metadata, KEY)?;
+    id.map(|id| transaction::parse_id(&id, KEY)).transpose()
+}
+
 /// A text of the metadata, in UTF-8; empty is absent.
 fn text(metadata: &MetadataMap, key: &'static str) -> Result<Option<String>, Failure> {
     let Some(value) = metadata.get(key) else {
@@ -184,6 +192,23 @@ fn text(metadata: &MetadataMap, key: &'static str) -> Result<Option<String>, Fai
                 "the metadata {key} must be at most 255 bytes of UTF-8 without control characters"
             ),
         )),
+    }
+}
+
+/// A change that the daemon makes of itself, as the account that it runs as.
+pub(super) fn own_call(method: &'static str) -> Call {
+    Call {
+        method,
+        key: None,
+        transaction: None,
+        request: Vec::new(),
+        caller: Caller {
+            actor: account(None),
+            agent: None,
+            peer_uid: None,
+            peer_pid: None,
+        },
+        hooks: HookChain::default(),
     }
 }
 

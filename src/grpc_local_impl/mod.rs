@@ -4,6 +4,7 @@
 mod call;
 mod connection;
 mod daemon;
+mod expiry;
 mod hook_run;
 mod hooks;
 mod large;
@@ -13,22 +14,25 @@ mod operations;
 pub mod proto;
 mod status;
 mod threads;
+mod transactions;
 mod worktree;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 
 pub use connection::ConnectionCalls;
 pub use daemon::DaemonFacts;
+pub use expiry::DEFAULT_TRANSACTION_TIMEOUT;
 pub use layer::CallLayer;
 pub use status::{code, to_status};
 
 use crate::{
     capture::Captures,
+    command::Reviver,
     failure::Failure,
     git::{IdentitySource, Repository},
     hook::{HookSettings, Hooks},
@@ -36,6 +40,7 @@ use crate::{
     status::Status,
     store::Store,
     thread::Places,
+    transaction::Ledger,
 };
 
 /// Bytes of one request at most; gRPC's own default.
@@ -61,6 +66,11 @@ pub struct Services {
     pub hooks: Arc<Hooks>,
     /// Captures and restores.
     pub captures: Arc<Captures>,
+    /// The calls that are buffered in transactions.
+    pub ledger: Arc<Ledger>,
+    /// Notified when a transaction has begun.
+    pub transactions_changed: Notify,
+    transaction_timeout: watch::Sender<Duration>,
     /// Counters.
     pub status: Arc<Status>,
     /// What `GetStatus` tells of the process, and how `Shutdown` ends it.
@@ -91,11 +101,21 @@ impl Services {
         hooks.configure(settings);
         let hooks = Arc::new(hooks);
         let listeners: Arc<dyn Listeners> = Arc::clone(&hooks) as _;
+        let reviver = Arc::new(Reviver::new(Arc::clone(hooks.registry())));
+        let ledger = Arc::new(Ledger::new(store.clone(), reviver));
         let places = Arc::new(Places::new(repository.clone(), store.clone()));
         Ok(Self {
             captures: Arc::new(Captures::new(places)),
             identity: repository.identity_source(),
-            road: Road::new(store.clone(), &repository, listeners)?,
+            road: Road::new(
+                store.clone(),
+                &repository,
+                listeners,
+                Arc::clone(&ledger) as _,
+            )?,
+            ledger,
+            transactions_changed: Notify::new(),
+            transaction_timeout: watch::Sender::new(DEFAULT_TRANSACTION_TIMEOUT),
             hooks,
             status,
             repository,
@@ -178,6 +198,9 @@ impl Services {
             ))
             .add_service(with_limits!(
                 local::hook_run_service_server::HookRunServiceServer<Arc<Self>>
+            ))
+            .add_service(with_limits!(
+                local::transaction_list_service_server::TransactionListServiceServer<Arc<Self>>
             ))
             .add_service(with_limits!(
                 local::upkeep_service_server::UpkeepServiceServer<Arc<Self>>

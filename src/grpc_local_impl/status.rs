@@ -23,13 +23,22 @@ pub const fn code(reason: Reason) -> Code {
         | Reason::StateAmbiguous
         | Reason::NotAState
         | Reason::PathInvalid => Code::InvalidArgument,
-        Reason::ThreadUnknown
+        Reason::TransactionUnknown
+        | Reason::ThreadUnknown
         | Reason::StateUnknown
         | Reason::PathUnknown
         | Reason::HookUnknown => Code::NotFound,
         Reason::ThreadExists => Code::AlreadyExists,
-        Reason::ThreadMoved | Reason::WorktreeChanged | Reason::IndexLocked => Code::Aborted,
+        Reason::ThreadMoved
+        | Reason::TransactionConflict
+        | Reason::WorktreeChanged
+        | Reason::IndexLocked => Code::Aborted,
         Reason::OperationIdReused
+        | Reason::TransactionActive
+        | Reason::TransactionNotActive
+        | Reason::TransactionAborted
+        | Reason::TransactionThread
+        | Reason::NotBufferable
         | Reason::StoreReadOnly
         | Reason::StoreNewer
         | Reason::HookVetoed
@@ -43,6 +52,8 @@ pub const fn code(reason: Reason) -> Code {
         | Reason::RepositoryRefused => Code::FailedPrecondition,
         Reason::MessageTooLarge
         | Reason::TooManyHooks
+        | Reason::TransactionFull
+        | Reason::TooManyTransactions
         | Reason::TooManyStreams
         | Reason::HookEventsMissed
         | Reason::WriteQueueFull

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     failure::{Failure, Reason},
-    mutation::{Entry, Gates, Listeners, Mutation, Told, Verb},
+    mutation::{Entry, Gates, Listeners, Mutation, Parcel, Told, Verb},
     store::WriteTx,
 };
 
@@ -32,6 +32,10 @@ impl RegisterHook {
 
 impl Mutation for RegisterHook {
     type Output = Hook;
+
+    fn parcel(&self) -> Option<Parcel> {
+        Some(Parcel::new("register_hook.1", &self.hook.record()))
+    }
 
     fn apply(&mut self, tx: &WriteTx<'_>) -> Result<Hook, Failure> {
         let (count, known) = tx.count_hooks(self.hook.name())?;
@@ -85,6 +89,10 @@ impl DeregisterHook {
 impl Mutation for DeregisterHook {
     /// Whether there was such a hook.
     type Output = bool;
+
+    fn parcel(&self) -> Option<Parcel> {
+        Some(Parcel::new("deregister_hook.1", &self.name))
+    }
 
     fn apply(&mut self, tx: &WriteTx<'_>) -> Result<bool, Failure> {
         Ok(tx.delete_hook(&self.name)?)

@@ -116,6 +116,20 @@ impl Hook {
         self.fail_open
     }
 
+    /// The hook of a record: it was checked when it was kept.
+    ///
+    /// # Errors
+    /// `HOOK_EVENT_UNKNOWN` for an event that this version does not know.
+    pub(crate) fn of(record: HookRecord) -> Result<Self, Failure> {
+        Ok(Self {
+            events: self::events(&record.events)?,
+            name: record.name,
+            command: record.command,
+            timeout_ms: record.timeout_ms,
+            fail_open: record.fail_open,
+        })
+    }
+
     fn record(&self) -> HookRecord {
         HookRecord {
             name: self.name.clone(),

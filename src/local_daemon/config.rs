@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use super::{activation::ListenerSource, default_pid_path, default_socket_path};
 use crate::{
     git::Repository,
+    grpc_local_impl::DEFAULT_TRANSACTION_TIMEOUT,
     hook::{HookSettings, TIMEOUT_LIMIT_MS},
 };
 
@@ -84,6 +85,14 @@ impl LocalDaemonConfig {
 pub struct FileSettings {
     agent: AgentSettings,
     hooks: HookTimes,
+    transactions: TransactionTimes,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TransactionTimes {
+    #[serde(deserialize_with = "transaction_timeout")]
+    timeout: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -114,6 +123,12 @@ impl FileSettings {
                 .subscriber_timeout
                 .unwrap_or(usual.subscriber_timeout),
         }
+    }
+
+    /// How long a transaction may be left alone.
+    pub(super) fn transaction_timeout(&self) -> Duration {
+        let usual = DEFAULT_TRANSACTION_TIMEOUT;
+        self.transactions.timeout.unwrap_or(usual)
     }
 
     /// Reads the settings; a file that is not there says nothing.
@@ -157,6 +172,18 @@ fn hook_timeout<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Dura
     match parse_duration(&text).map_err(serde::de::Error::custom)? {
         time if time.is_zero() || time > limit => Err(serde::de::Error::custom(format!(
             "a hook can be given from 1ms to 10m, not {text:?}"
+        ))),
+        time => Ok(Some(time)),
+    }
+}
+
+fn transaction_timeout<'de, D: serde::Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(from)?;
+    match parse_duration(&text).map_err(serde::de::Error::custom)? {
+        time if time < Duration::from_secs(1) => Err(serde::de::Error::custom(format!(
+            "a transaction can be given 1s or more, not {text:?}"
         ))),
         time => Ok(Some(time)),
     }

@@ -103,6 +103,8 @@ impl Running {
             repository.store_dir(),
         ]);
         folders.renew(&listener.files());
+        services.set_transaction_timeout(settings.transaction_timeout());
+        tokio::spawn(Arc::clone(&services).expire_transactions());
         let telling = tokio::spawn(Arc::clone(&services.hooks).tell_notices());
         Ok(Self {
             drain_timeout: config.drain_timeout(&settings),
@@ -217,6 +219,8 @@ impl Running {
                 let idle_timeout = self.config.idle_timeout(&settings);
                 self.idle_timeout.send_replace(idle_timeout);
                 self.services.hooks.configure(settings.hooks());
+                self.services
+                    .set_transaction_timeout(settings.transaction_timeout());
                 tracing::info!("read config.toml again");
             }
             Err(error) => {

@@ -3,7 +3,7 @@
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::HookEvent;
@@ -57,14 +57,14 @@ pub struct Asked {
 }
 
 /// What those who let something pass said besides.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Passed {
     /// Signals to keep with the state, in the order of their being said.
     pub extra_signals: Vec<ExtraSignal>,
 }
 
 /// A risk that a hook saw.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExtraSignal {
     /// Who saw it.
     pub hook: String,

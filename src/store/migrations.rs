@@ -181,6 +181,35 @@ const STEPS: &[&str] = &[
         UNIQUE (state_id, hook, body)
     ) STRICT;
 ",
+    "
+    -- Transactions, and the calls that are buffered in those that are active.
+    CREATE TABLE txn (
+        id           BLOB PRIMARY KEY,
+        thread       TEXT NOT NULL,
+        message      TEXT NOT NULL,
+        state        TEXT NOT NULL,
+        reason       TEXT,
+        started_secs INTEGER NOT NULL,
+        used_secs    INTEGER NOT NULL,
+        worktree     BLOB,
+        rewind_state BLOB,
+        base_state   BLOB,
+        base_head    BLOB,
+        view         TEXT,
+        calls        INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX txn_active ON txn (used_secs, thread) WHERE state = 'active';
+    CREATE INDEX txn_ended ON txn (used_secs) WHERE state <> 'active';
+
+    CREATE TABLE txn_call (
+        txn     BLOB NOT NULL,
+        number  INTEGER NOT NULL,
+        method  TEXT NOT NULL,
+        command TEXT NOT NULL,
+        caller  TEXT NOT NULL,
+        PRIMARY KEY (txn, number)
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// How many steps the database has taken; refuses one that is not ours or too new. Only reads.

@@ -15,6 +15,7 @@ mod outbox;
 mod readers;
 mod steps;
 mod threads;
+mod transactions;
 mod writer;
 
 pub use dedup::{DEDUP_RETENTION, OperationDedupStore, Recorded};
@@ -27,4 +28,5 @@ pub use outbox::{IntentRecord, RefMoveRecord};
 pub use readers::ReadTx;
 pub use steps::{Line, Step};
 pub use threads::{ChainRecord, StateRecord, ThreadRecord};
+pub use transactions::{BufferedCall, TransactionRecord, TransactionState};
 pub use writer::{QUEUE_LIMIT, Write, WriteTx, WriterStatistics};

@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, Row};
 use super::{Error, ReadTx, WriteTx};
 
 /// A thread, as it is kept.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct ThreadRecord {
     /// Its name.
     pub name: String,

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     failure::{Failure, Reason},
     git::{NAMESPACE, check_ref_name},
@@ -11,7 +13,8 @@ use crate::{
 pub const NAME_LIMIT: usize = 200;
 
 /// A checked name. It keeps Git's rules and cannot lead out of its folder of refs.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct ThreadName(String);
 
 impl ThreadName {

@@ -2,6 +2,8 @@
 //! socket. One binary, so that it is linked once.
 
 #[allow(dead_code)]
+mod drop_in;
+#[allow(dead_code)]
 mod fault;
 #[allow(dead_code)]
 mod harness;
@@ -21,6 +23,11 @@ mod states;
 mod capture_tree;
 mod captures;
 mod cli;
+mod cli_capture;
+mod cli_diff;
+mod cli_restore;
+mod cli_shell;
+mod cli_thread;
 mod docs;
 mod durable;
 mod elsewhere;
@@ -38,6 +45,7 @@ mod hooks;
 mod idle_exit;
 mod install;
 mod journal;
+mod launchd;
 mod life;
 mod notify;
 mod once;
@@ -47,9 +55,14 @@ mod places;
 mod reflection;
 mod restores;
 mod service;
+mod service_bursts;
+mod service_gone;
 mod service_life;
 mod service_load;
+mod service_packaged;
+mod service_slow;
 mod strangers;
 mod threads;
+mod transactions;
 mod wal;
 mod wire;
