@@ -134,11 +134,9 @@ impl Mutation for CaptureThread {
 
     async fn prepare(&mut self) -> Result<(), Failure> {
         let (here, thread) = (&self.asked.repo_path, &self.asked.thread);
-        let place = self.captures.place(here, thread).await?;
+        let (place, thread, mut held) = self.captures.enter(here, thread, &self.gates).await?;
         self.check_thread(&place)?;
-        self.gates.enter(place.thread.as_str())?;
-        self._thread = Some(self.captures.threads.hold(&place.thread).await);
-        let mut held = self.captures.scanners.hold(&place.worktree).await;
+        self._thread = Some(thread);
         let captures = Arc::clone(&self.captures);
         let says = Says {
             actor: self.caller.actor.clone(),

@@ -359,11 +359,8 @@ impl Mutation for RestoreState {
     type Output = Restored;
 
     async fn prepare(&mut self) -> Result<(), Failure> {
-        let place = self.captures.place(&self.asked.repo_path, "").await?;
-        self.gates.enter(place.thread.as_str())?;
-        // In this order: whoever waits for a thread leaves the worktree to others.
-        let thread = self.captures.threads.hold(&place.thread).await;
-        let held = self.captures.scanners.hold(&place.worktree).await;
+        let here = &self.asked.repo_path;
+        let (place, thread, held) = self.captures.enter(here, "", &self.gates).await?;
         let captures = Arc::clone(&self.captures);
         let (asked, caller) = (self.asked.clone(), self.caller.clone());
         let prepared =

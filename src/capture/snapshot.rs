@@ -74,7 +74,8 @@ impl Look {
         also: impl FnOnce(&Self, &ObjectBatch) -> Result<T, Failure>,
     ) -> Result<(Self, T), Failure> {
         let git = captures.places.git_of(&place.worktree)?;
-        let head = git.head()?.commit;
+        let stands = git.head()?;
+        let head = stands.commit;
         let store = captures.places.store();
         let seen = match view {
             Some(view) => Some(view),
@@ -91,6 +92,10 @@ impl Look {
             looked_at: None,
         };
         let mut scanned = scanner.scan(&objects, options)?;
+        // A checkout or commit meanwhile: what was seen may be of both.
+        if git.head()? != stands {
+            return Err(moved(&place.thread));
+        }
         let look = Self {
             place,
             head,
@@ -186,12 +191,18 @@ impl Snapshot {
         if tip(known.as_ref()) != tip(self.look.seen.as_ref()) {
             return Err(moved(thread));
         }
-        let key = worktree.key();
-        if tx.reads().thread_of_worktree(key)?.as_deref() != Some(thread.as_str()) {
-            tx.put_thread_of_worktree(key, thread.as_str())?;
+        let id = worktree.id();
+        if tx.reads().thread_of_worktree(id)?.as_deref() != Some(thread.as_str()) {
+            tx.put_thread_of_worktree(id, thread.as_str())?;
         }
-        let mut record = known.unwrap_or_else(|| Thread::new(thread, now_secs()));
         let mut trace = Trace::default();
+        let mut record = match known {
+            Some(known) => known,
+            None => {
+                make_room(tx, thread, &mut trace)?;
+                Thread::new(thread, now_secs())
+            }
+        };
         if let Some(change_id) = &self.change_id {
             self.advance(tx, &mut record, change_id, &mut trace)?;
         }
@@ -440,6 +451,34 @@ pub(super) fn end_chain_of_commit(
     Ok(())
 }
 
+/// Git keeps refs as files, and one cannot be a folder of another. A thread that was a branch, and
+/// which Git could not have beside this one, is no branch any more: its captures are kept, and it makes
+/// room.
+///
+/// # Errors
+/// `THREAD_EXISTS` for one that was started: that is its user's to end.
+pub(super) fn make_room(
+    tx: &WriteTx<'_>,
+    name: &ThreadName,
+    trace: &mut Trace,
+) -> Result<(), Failure> {
+    for mut other in tx.reads().threads_beside(name.as_str())? {
+        let theirs = ThreadName::known(other.name.clone());
+        if other.declared {
+            return Err(Failure::new(
+                Reason::ThreadExists,
+                format!(
+                    "the branch `{name}` cannot be a thread beside the thread `{theirs}`: Git keeps refs as files, and one would be a folder of the other; rename the branch"
+                ),
+            ));
+        }
+        end_chain(tx, &theirs, &mut other, trace)?;
+        tx.delete_thread(theirs.as_str())?;
+        trace.refs.push(RefMove::delete(theirs.reference()));
+    }
+    Ok(())
+}
+
 /// Ends the chain under way, and keeps its last state.
 pub(super) fn end_chain(
     tx: &WriteTx<'_>,
@@ -458,12 +497,13 @@ pub(super) fn end_chain(
         return Ok(());
     };
     let number = tx.chain_number(chain)?;
-    let mut reference = name.kept_reference(number);
-    // The chains of a thread `a/1` lie where the first chain of `a` would.
-    let mut again = 0;
-    while tx.kept_ref_collides(&reference)? {
-        again += 1;
-        reference = format!("{}-{again}", name.kept_reference(number));
+    // The chains of a thread `a/1` would lie where the first chain of `a` does.
+    let mut reference = String::new();
+    for candidate in name.kept_references(number) {
+        reference = candidate;
+        if !tx.kept_ref_collides(&reference)? {
+            break;
+        }
     }
     tx.end_chain(chain, &reference, tip.as_bytes(), now_secs())?;
     trace.refs.push(RefMove::to(reference, tip));

@@ -18,6 +18,7 @@ mod serve;
 mod service;
 mod shell;
 mod thread;
+mod txn;
 mod words;
 
 use std::{
@@ -59,6 +60,7 @@ Exit status:
 Environment:
   HEDDLE_LOG  error, warn, info, debug or trace: what the daemon logs (default: info)
   NO_COLOR    no colours, as in a pipe
+  HEDDLE_TRANSACTION_ID  the transaction that changes join; `heddle txn run` sets it
   HEDDLE_HOOK_TOKEN  set in hooks; passed on, so that the daemon knows a hook that calls it back";
 
 /// A fast, durable memory beside a Git repository, for coding agents and their people
@@ -104,6 +106,9 @@ enum Command {
     /// Threads: named lines of states, one for each piece of work
     #[command(subcommand)]
     Thread(thread::ThreadCommand),
+    /// Transactions: calls that happen all together, or not at all
+    #[command(subcommand)]
+    Txn(txn::TxnCommand),
     /// The daemon of a repository
     #[command(subcommand)]
     Agent(agent::AgentCommand),
@@ -225,6 +230,7 @@ fn run(cli: Cli) -> Result {
         Command::Redo(args) => block_on(restore::redo(&common, args)),
         Command::Diff(args) => block_on(diff::run(&common, args)),
         Command::Thread(command) => block_on(thread::run(&common, command)),
+        Command::Txn(command) => block_on(txn::run(&common, command)),
         Command::Gc(args) => block_on(gc::run(&common, args)),
         Command::Doctor(args) => block_on(doctor::run(&common, args)),
         Command::Completions(args) => shell::completions(&common, args),

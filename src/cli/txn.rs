@@ -13,8 +13,9 @@ use tonic::{Request, metadata::MetadataValue};
 use uuid::Uuid;
 
 use super::{
-    Channel, Common, Error, Result,
+    Common, Error, Result,
     here::Here,
+    link::{Link, TRANSACTION_ID, within},
     output::{BOLD, DIM, hex, plural, printable, short, time, warning},
 };
 use crate::grpc_local_impl::proto::{
@@ -30,9 +31,6 @@ use crate::grpc_local_impl::proto::{
         transaction_service_client::TransactionServiceClient,
     },
 };
-
-/// The transaction that commands join: `heddle txn run` gives it to its command.
-pub(super) const TRANSACTION_ID: &str = "HEDDLE_TRANSACTION_ID";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TxnCommand {
@@ -53,10 +51,21 @@ pub(super) enum TxnCommand {
 #[derive(Debug, Args)]
 pub(super) struct BeginArgs {
     /// What it is for
-    #[arg(short, long, value_name = "MESSAGE", default_value = "", hide_default_value = true)]
+    #[arg(
+        short,
+        long,
+        value_name = "MESSAGE",
+        default_value = "",
+        hide_default_value = true
+    )]
     message: String,
     /// The thread whose movement makes the commit fail [default: the one of this worktree]
-    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "",
+        hide_default_value = true
+    )]
     thread: String,
 }
 
@@ -73,7 +82,13 @@ pub(super) struct AbortArgs {
     #[arg(env = TRANSACTION_ID)]
     id: String,
     /// Why
-    #[arg(short, long, value_name = "REASON", default_value = "", hide_default_value = true)]
+    #[arg(
+        short,
+        long,
+        value_name = "REASON",
+        default_value = "",
+        hide_default_value = true
+    )]
     reason: String,
     /// Take the worktree back to where it was when the transaction began; what is there is captured
     #[arg(long)]
@@ -106,8 +121,13 @@ pub(super) struct RunArgs {
     command: Vec<OsString>,
 }
 
-fn client(channel: Channel) -> TransactionServiceClient<Channel> {
-    TransactionServiceClient::new(channel)
+fn client(link: Link) -> TransactionServiceClient<Link> {
+    TransactionServiceClient::new(link)
+}
+
+/// A call about transactions, which is never part of one.
+fn alone<T>(message: T) -> Request<T> {
+    within(&MetadataValue::from_static(""), message)
 }
 
 fn key() -> String {
@@ -148,7 +168,11 @@ async fn begun(here: &Here, thread: String, message: String) -> Result<BeginTran
         message,
         client_operation_id: key(),
     };
-    let send = async |channel| client(channel).begin_transaction(request.clone()).await;
+    let send = async |channel| {
+        client(channel)
+            .begin_transaction(alone(request.clone()))
+            .await
+    };
     here.call("beginning the transaction", send).await
 }
 
@@ -179,7 +203,11 @@ async fn committed(here: &Here, id: &str) -> Result<CommitTransactionResponse> {
         transaction_id: id.to_owned(),
         client_operation_id: key(),
     };
-    let send = async |channel| client(channel).commit_transaction(request.clone()).await;
+    let send = async |channel| {
+        client(channel)
+            .commit_transaction(alone(request.clone()))
+            .await
+    };
     here.call("committing the transaction", send).await
 }
 
@@ -190,7 +218,11 @@ async fn abort(common: &Common, args: AbortArgs) -> Result {
     if out.is_json() {
         out.json(&json!({ "transaction_id": args.id, "aborted": aborted }))?;
     } else if aborted {
-        let rewound = if args.rewind { ", the worktree is as it was when it began" } else { "" };
+        let rewound = if args.rewind {
+            ", the worktree is as it was when it began"
+        } else {
+            ""
+        };
         out.line(format_args!("aborted {}{rewound}", printable(&args.id)))?;
     } else {
         out.line(format_args!("{} was aborted before", printable(&args.id)))?;
@@ -206,7 +238,11 @@ async fn aborted(here: &Here, id: &str, reason: String, rewind: bool) -> Result<
         client_operation_id: key(),
         rewind_worktree: rewind,
     };
-    let send = async |channel| client(channel).abort_transaction(request.clone()).await;
+    let send = async |channel| {
+        client(channel)
+            .abort_transaction(alone(request.clone()))
+            .await
+    };
     let answer = here.call("aborting the transaction", send).await?;
     Ok(answer.aborted)
 }
@@ -217,7 +253,11 @@ async fn status(common: &Common, args: IdArgs) -> Result {
         repo_path: here.repo_path(),
         transaction_id: args.id,
     };
-    let send = async |channel| client(channel).get_transaction_status(request.clone()).await;
+    let send = async |channel| {
+        client(channel)
+            .get_transaction_status(alone(request.clone()))
+            .await
+    };
     let status: TransactionStatus = here.call("waiting for the daemon", send).await?;
     let out = common.out();
     if out.is_json() {
@@ -248,7 +288,10 @@ async fn list(common: &Common, args: ListArgs) -> Result {
         let mut client = TransactionListServiceClient::new(channel);
         client.list_transactions(request.clone()).await
     };
-    let found = here.call("waiting for the daemon", send).await?.transactions;
+    let found = here
+        .call("waiting for the daemon", send)
+        .await?
+        .transactions;
     let out = common.out();
     if out.is_json() {
         let found: Vec<Value> = found.iter().map(as_json).collect();
@@ -292,7 +335,11 @@ fn as_json(found: &Transaction) -> Value {
 
 async fn run_command(common: &Common, args: RunArgs) -> Result {
     let here = common.here()?;
-    let words: Vec<_> = args.command.iter().map(|word| word.to_string_lossy()).collect();
+    let words: Vec<_> = args
+        .command
+        .iter()
+        .map(|word| word.to_string_lossy())
+        .collect();
     let message = args.message.unwrap_or_else(|| words.join(" "));
     capture(&here, format!("Before: {message}"), None).await?;
     let begun = begun(&here, String::new(), message.clone()).await?;
@@ -312,7 +359,9 @@ async fn run_command(common: &Common, args: RunArgs) -> Result {
         if let Err(error) = kept.await {
             let reason = format!("it could not be committed: {error}");
             aborted(&here, &id, reason, false).await?;
-            warning("the worktree is left as the command left it; nothing of the transaction was applied");
+            warning(
+                "the worktree is left as the command left it; nothing of the transaction was applied",
+            );
             return Err(error);
         }
         return Ok(ExitCode::SUCCESS);
@@ -324,23 +373,19 @@ async fn run_command(common: &Common, args: RunArgs) -> Result {
     Ok(ExitCode::from(exit_status(ended)))
 }
 
-async fn capture(here: &Here, intent: String, within: Option<&str>) -> Result<()> {
+async fn capture(here: &Here, intent: String, transaction: Option<&str>) -> Result<()> {
     let message = CaptureThreadRequest {
         repo_path: here.repo_path(),
         intent,
         client_operation_id: key(),
         ..CaptureThreadRequest::default()
     };
-    let id = match within.map(MetadataValue::try_from).transpose() {
-        Ok(id) => id,
-        Err(_) => return Err(Error::Usage("the transaction's id is no metadata".to_owned())),
-    };
-    let send = async |channel| {
-        let mut request = Request::new(message.clone());
-        if let Some(id) = &id {
-            request.metadata_mut().insert("heddle-transaction-id", id.clone());
-        }
-        ThreadWorkflowServiceClient::new(channel).capture_thread(request).await
+    let id = MetadataValue::try_from(transaction.unwrap_or_default());
+    let id = id.map_err(|_| Error::Usage("the transaction's id is no metadata".to_owned()))?;
+    let send = async |link| {
+        let request = within(&id, message.clone());
+        let mut client = ThreadWorkflowServiceClient::new(link);
+        client.capture_thread(request).await
     };
     here.call("capturing", send).await.map(drop)
 }
@@ -359,14 +404,20 @@ async fn run_child(words: &[OsString], transaction: &str) -> Result<ExitStatus> 
     drop(interrupts);
     match ended {
         Ok(ended) => ended.map_err(Error::io("wait for the command")),
-        Err(_) => Err(Error::Usage("the command could not be waited for".to_owned())),
+        Err(_) => Err(Error::Usage(
+            "the command could not be waited for".to_owned(),
+        )),
     }
 }
 
 /// As a shell tells it: 128 and the signal for one that was killed.
 fn exit_status(ended: ExitStatus) -> u8 {
-    let status = ended.code().or_else(|| ended.signal().map(|signal| 128 + signal));
-    status.and_then(|status| u8::try_from(status).ok()).unwrap_or(1)
+    let status = ended
+        .code()
+        .or_else(|| ended.signal().map(|signal| 128 + signal));
+    status
+        .and_then(|status| u8::try_from(status).ok())
+        .unwrap_or(1)
 }
 
 fn seconds(at: Option<Timestamp>) -> i64 {

@@ -28,13 +28,13 @@ pub use checkout::{CheckedOut, CheckoutError, Plan, check_out, undo_interrupted}
 pub use commit::{CommitText, new_change_id};
 pub use diff::{Change, Entry, GraftError};
 pub use folders::{ADDRESS_SUFFIX, Created, Folders};
-pub use git_dir::GitDir;
+pub use git_dir::{GitDir, OpenedGit};
 pub use gix::ObjectId;
 pub use head::Head;
 pub use identity::{Identity, IdentitySource};
 pub use name::check_ref_name;
 pub use objects::{ObjectBatch, ObjectError};
-pub use patch::{Compare, Comparison, FileChange, FileChangeKind, compare_trees};
+pub use patch::{Compare, Comparison, FileChange, FileChangeKind, begin_after, compare_trees};
 pub use patches::Patch;
 pub use refs::{NAMESPACE, RefMove, RefWriter};
 pub use repo_path::{PathError, RepoPath, shown_path};

@@ -47,6 +47,22 @@ impl Services {
         ))
     }
 
+    /// The same for a call that changes something: a retry whose answer is recorded is given it,
+    /// whatever has become of the path since (G3).
+    pub(super) async fn check_change<R: Keyed>(
+        &self,
+        request: &Request<R>,
+        repo_path: &str,
+    ) -> Result<(), Failure> {
+        let Err(refused) = self.check_repository(repo_path).await else {
+            return Ok(());
+        };
+        match parse_key(request.get_ref().client_operation_id())? {
+            Some(key) if self.road.has_answer(key)? => Ok(()),
+            _ => Err(refused),
+        }
+    }
+
     /// A place for an answer that may be large (G8).
     pub(super) async fn place_for_large(
         &self,

@@ -62,7 +62,7 @@ impl HookService for Arc<Services> {
         request: Request<v1::RegisterHookRequest>,
     ) -> Result<Response<v1::Hook>, Status> {
         let asked = request.get_ref();
-        self.check_repository(&asked.repo_path).await?;
+        self.check_change(&request, &asked.repo_path).await?;
         let hook = Hook::new(
             asked.name.clone(),
             asked.command.clone(),
@@ -86,7 +86,7 @@ impl HookService for Arc<Services> {
         request: Request<v1::DeregisterHookRequest>,
     ) -> Result<Response<v1::DeleteResponse>, Status> {
         let asked = request.get_ref();
-        self.check_repository(&asked.repo_path).await?;
+        self.check_change(&request, &asked.repo_path).await?;
         let mutation = DeregisterHook::new(asked.name.clone(), Arc::clone(self.hooks.registry()))?;
         self.change(
             "/heddle.v1.HookService/DeregisterHook",
@@ -171,7 +171,7 @@ impl HookService for Arc<Services> {
         request: Request<v1::RespondToHookRequest>,
     ) -> Result<Response<v1::RespondToHookResponse>, Status> {
         let asked = request.get_ref();
-        self.check_repository(&asked.repo_path).await?;
+        self.check_change(&request, &asked.repo_path).await?;
         if request.metadata().contains_key("heddle-transaction-id") {
             return Err(Failure::new(
                 Reason::InvalidField,

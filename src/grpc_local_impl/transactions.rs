@@ -48,7 +48,7 @@ impl TransactionService for Arc<Services> {
         request: Request<v1::BeginTransactionRequest>,
     ) -> Result<Response<v1::BeginTransactionResponse>, Status> {
         let asked = request.get_ref();
-        self.check_repository(&asked.repo_path).await?;
+        self.check_change(&request, &asked.repo_path).await?;
         let begin = BeginRequest {
             repo_path: asked.repo_path.clone(),
             thread: asked.thread.clone(),
@@ -79,7 +79,7 @@ impl TransactionService for Arc<Services> {
         request: Request<v1::CommitTransactionRequest>,
     ) -> Result<Response<v1::CommitTransactionResponse>, Status> {
         let asked = request.get_ref();
-        self.check_repository(&asked.repo_path).await?;
+        self.check_change(&request, &asked.repo_path).await?;
         let id = parse_id(&asked.transaction_id, "transaction_id")?;
         let (captures, ledger) = (Arc::clone(&self.captures), Arc::clone(&self.ledger));
         self.change(
@@ -102,7 +102,7 @@ impl TransactionService for Arc<Services> {
         request: Request<v1::AbortTransactionRequest>,
     ) -> Result<Response<v1::AbortTransactionResponse>, Status> {
         let asked = request.get_ref();
-        self.check_repository(&asked.repo_path).await?;
+        self.check_change(&request, &asked.repo_path).await?;
         let abort = AbortRequest {
             id: parse_id(&asked.transaction_id, "transaction_id")?,
             reason: asked.reason.clone(),

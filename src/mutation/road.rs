@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use super::{
     Call, Intent, Listeners, Mutation, Transactions, Unfinished, Within,
@@ -64,6 +65,14 @@ impl Road {
     /// The sequence number of the newest committed operation, as it changes.
     pub fn newest(&self) -> watch::Receiver<u64> {
         self.projections.newest.subscribe()
+    }
+
+    /// Whether the answer to this key is recorded.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn has_answer(&self, key: Uuid) -> Result<bool, store::Error> {
+        Ok(self.answers.find(key)?.is_some())
     }
 
     /// Waits until no write is under way; none may begin any more.

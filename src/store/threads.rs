@@ -236,6 +236,14 @@ impl WriteTx<'_> {
         Ok(())
     }
 
+    /// The worktree at a path is another's now.
+    pub(crate) fn leave_path(&self, path: &[u8]) -> Result<(), Error> {
+        self.connection
+            .prepare_cached("UPDATE thread SET path = NULL WHERE path = ?1")?
+            .execute([path])?;
+        Ok(())
+    }
+
     /// Forgets a thread.
     pub(crate) fn delete_thread(&self, name: &str) -> Result<(), Error> {
         self.connection

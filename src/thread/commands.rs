@@ -121,7 +121,11 @@ fn prepare(places: &Places, asked: &StartThreadRequest) -> Result<StartedThread,
     let base = match (asked.from.as_str(), &here) {
         ("", Some(here)) => places.current_state(&here.thread, head)?.or(head),
         ("", None) => head,
-        (from, _) => Some(state_named(places.store(), &git, from, "from_state")?),
+        (from, Some(here)) => {
+            let git = places.git_of(&here.worktree)?;
+            Some(state_named(places, &git, from, "from_state")?)
+        }
+        (from, None) => Some(state_named(places, &git, from, "from_state")?),
     };
     let root = here.as_ref().map(|here| here.worktree.root.as_path());
     let root = root.unwrap_or(places.repository().root());
@@ -250,6 +254,10 @@ impl Mutation for StartedThread {
             ));
         }
         let base = self.base.map(StateId::to_vec);
+        if let Some(path) = &self.added {
+            // Those that were there before are gone with their worktree.
+            tx.leave_path(&path_bytes(path))?;
+        }
         let thread = Thread {
             declared: true,
             base_state: base.clone(),
@@ -308,6 +316,8 @@ pub struct CompletedThread {
     name: ThreadName,
     /// Whether it is one only if the store says so, and not a branch.
     must_be_kept: bool,
+    /// The HEAD of the worktree that is on it.
+    head: Option<StateId>,
 }
 
 impl CompleteThread {
@@ -340,18 +350,28 @@ impl Mutation for CompleteThread {
     async fn prepare(&mut self) -> Result<(), Failure> {
         let (places, here) = (Arc::clone(&self.places), self.repo_path.clone());
         let name = self.name.clone();
-        let found = match blocking(move || places.named(&here, &name)).await {
+        let find = move || {
+            let found = places.named(&here, &name)?;
+            let head = places.head_of(&found)?;
+            Ok((found, head))
+        };
+        let found = match blocking(find).await {
             // A call before this one may start it.
             Err(failure) if self.in_transaction && failure.reason == Reason::ThreadUnknown => {
                 CompletedThread {
                     name: ThreadName::parse(&self.name, "name")?,
                     must_be_kept: true,
+                    head: None,
                 }
             }
-            found => CompletedThread {
-                name: found?,
-                must_be_kept: false,
-            },
+            found => {
+                let (name, head) = found?;
+                CompletedThread {
+                    name,
+                    must_be_kept: false,
+                    head,
+                }
+            }
         };
         self.gates.enter(found.name.as_str())?;
         self.found = Some(found);
@@ -388,6 +408,7 @@ impl Mutation for CompletedThread {
             thread.active_secs = now_secs();
             tx.put_thread(&thread)?;
         }
+        thread.follow(self.head);
         Ok((thread, changed))
     }
 

@@ -54,6 +54,7 @@ mod packaging;
 mod places;
 mod reflection;
 mod restores;
+mod reviewed;
 mod service;
 mod service_bursts;
 mod service_gone;
