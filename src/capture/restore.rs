@@ -212,7 +212,7 @@ pub(super) fn check_paths(
                 Reason::PathUnknown,
                 "paths",
                 format!(
-                    "there is no {:?} on either side; give paths from the worktree's root",
+                    "there is no {:?} on either side; name a file or folder that one of them has",
                     shown_path(path.as_bstr())
                 ),
             ));
