@@ -9,13 +9,14 @@
 //! | [`client`] | find, start and talk to the daemon of a repository |
 //! | [`local_daemon`] | the life of the process: lock, listener, connections, idle, drain |
 //! | [`grpc_local_impl`] | the services on the wire: protobuf in, domain call, protobuf out |
-//! | [`hook`], [`operation`] | the nouns: types, writes, reads |
+//! | [`hook`], [`operation`], [`thread`], [`capture`] | the nouns: types, writes, reads |
 //! | [`mutation`] | the one road that every write takes |
 //! | [`store`] | SQLite: one writer, many readers |
 //! | [`git`] | Git, seen from heddle |
 //! | [`status`] | counters and latencies |
 //! | [`failure`] | the closed list of reasons |
 
+pub mod capture;
 pub mod cli;
 pub mod client;
 pub mod failure;
@@ -27,6 +28,7 @@ pub mod mutation;
 pub mod operation;
 pub mod status;
 pub mod store;
+pub mod thread;
 
 pub use git::Repository;
 pub use store::OperationDedupStore;

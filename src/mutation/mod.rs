@@ -40,8 +40,17 @@ pub trait Mutation: Send + 'static {
         None
     }
 
+    /// What is committed together with the intent, before the effect begins.
+    ///
+    /// # Errors
+    /// Whatever refuses it; the effect is then not begun.
+    fn before(&mut self, tx: &WriteTx<'_>) -> Result<Trace, Failure> {
+        let _ = tx;
+        Ok(Trace::default())
+    }
+
     /// Does what was intended, or nothing of it.
-    fn act(&mut self) -> impl Future<Output = Result<(), Failure>> + Send {
+    fn act(&mut self) -> impl Future<Output = Result<(), Unfinished>> + Send {
         std::future::ready(Ok(()))
     }
 
@@ -88,6 +97,32 @@ impl Intent {
         // Plain data of ours, with keys that are texts: it can always be written.
         let body = serde_json::to_string(body).unwrap_or_default();
         Self { kind, body }
+    }
+}
+
+/// What a change leaves in the log and among the refs.
+#[derive(Debug, Default)]
+pub struct Trace {
+    /// Its entry of the operation log.
+    pub entry: Option<Entry>,
+    /// The refs that it moves, in this order.
+    pub refs: Vec<RefMove>,
+}
+
+/// Why an effect was not brought about.
+#[derive(Debug)]
+pub struct Unfinished {
+    /// What the caller is told.
+    pub failure: Failure,
+    /// Whether all is as it was before. Otherwise the intent stays open, and the next start tries
+    /// again to undo it.
+    pub undone: bool,
+}
+
+impl From<Failure> for Unfinished {
+    fn from(failure: Failure) -> Self {
+        let undone = true;
+        Self { failure, undone }
     }
 }
 

@@ -6,9 +6,9 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Call, Mutation,
+    Call, Intent, Mutation, Unfinished,
     in_flight::{Answer, Arrival, InFlight, Landing, wait},
-    write::{Committed, IntentEnd, IntentWrite, RoadWrite},
+    write::{Committed, IntentEnd, IntentWrite, Projections, RoadWrite},
 };
 use crate::{
     failure::{Failure, Reason},
@@ -25,8 +25,7 @@ pub struct Road {
     store: Store,
     answers: OperationDedupStore,
     in_flight: InFlight,
-    newest: watch::Sender<u64>,
-    refs: RefWriter,
+    projections: Projections,
     travellers: TaskTracker,
 }
 
@@ -41,10 +40,12 @@ impl Road {
         let refs = RefWriter::new(repository.clone());
         refs.catch_up(moves.into_iter().map(to_move).collect());
         Ok(Self {
-            refs,
+            projections: Projections {
+                newest: watch::Sender::new(newest),
+                refs,
+            },
             answers: OperationDedupStore::new(store.clone()),
             in_flight: InFlight::default(),
-            newest: watch::Sender::new(newest),
             travellers: TaskTracker::new(),
             store,
         })
@@ -52,7 +53,7 @@ impl Road {
 
     /// The sequence number of the newest committed operation, as it changes.
     pub fn newest(&self) -> watch::Receiver<u64> {
-        self.newest.subscribe()
+        self.projections.newest.subscribe()
     }
 
     /// Waits until no write is under way; none may begin any more.
@@ -132,15 +133,11 @@ impl Road {
             };
         }
         mutation.prepare().await?;
-        let intent = match mutation.intent() {
-            None => None,
+        let (mutation, intent) = match mutation.intent() {
+            None => (mutation, None),
             Some(intent) => {
-                let id = self.write(|done| IntentWrite::new(intent, done)).await?;
-                if let Err(failure) = mutation.act().await {
-                    self.end_intent(id).await;
-                    return Err(failure);
-                }
-                Some(id)
+                let (mutation, id) = self.effect(&call, mutation, intent).await?;
+                (mutation, Some(id))
             }
         };
         let (method, peer_pid) = (call.method, call.caller.peer_pid);
@@ -164,6 +161,35 @@ impl Road {
         Ok(committed.response)
     }
 
+    /// Writes an intent down and does what it says; answers its id.
+    async fn effect<M: Mutation>(
+        &self,
+        call: &Call,
+        mutation: M,
+        intent: Intent,
+    ) -> Result<(M, i64), Failure> {
+        let (answer, answered) = oneshot::channel();
+        self.store.submit(Box::new(IntentWrite {
+            caller: call.caller.clone(),
+            mutation,
+            intent,
+            projections: self.projections.clone(),
+            applied: None,
+            answer,
+        }));
+        let (mut mutation, id) = answered.await.map_err(|_| store::Error::Stopped)?;
+        let id = id?;
+        match mutation.act().await {
+            Ok(()) => Ok((mutation, id)),
+            Err(Unfinished { failure, undone }) => {
+                if undone {
+                    self.end_intent(id).await;
+                }
+                Err(failure)
+            }
+        }
+    }
+
     /// The change on the writer thread, and its refs; with the mutation, which holds its locks for
     /// as long as it lives.
     async fn commit<M: Mutation>(
@@ -181,8 +207,7 @@ impl Road {
             mutation,
             intent,
             encode,
-            newest: self.newest.clone(),
-            refs: self.refs.clone(),
+            projections: self.projections.clone(),
             applied: None,
             answer,
         }));
@@ -204,22 +229,16 @@ impl Road {
         failure
     }
 
-    async fn end_intent(&self, id: i64) {
-        if let Err(failure) = self.write(|done| IntentEnd::new(id, done)).await {
+    /// An effect has ended, or was undone: the next start has nothing to do with it.
+    pub async fn end_intent(&self, id: i64) {
+        let (done, answered) = oneshot::channel();
+        self.store.submit(Box::new(IntentEnd::new(id, done)));
+        let ended = answered
+            .await
+            .unwrap_or_else(|_| Err(store::Error::Stopped.into()));
+        if let Err(failure) = ended {
             tracing::warn!("what was undone is not written down as such: {failure}");
         }
-    }
-
-    /// A write that is no operation, and what it answers.
-    async fn write<T, W: store::Write + 'static>(
-        &self,
-        write: impl FnOnce(oneshot::Sender<Result<T, Failure>>) -> W,
-    ) -> Result<T, Failure> {
-        let (done, answered) = oneshot::channel();
-        self.store.submit(Box::new(write(done)));
-        answered
-            .await
-            .unwrap_or_else(|_| Err(store::Error::Stopped.into()))
     }
 }
 

@@ -5,12 +5,70 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
-use super::{Call, Intent, Mutation, road::Encode};
+use super::{Call, Caller, Entry, Intent, Mutation, Trace, road::Encode};
 use crate::{
     failure::Failure,
     git::{RefMove, RefWriter},
     store::{self, NewOperation, Recorded, Write, WriteTx},
 };
+
+/// Where a commit is told of: to those that follow the log, and to Git's refs.
+#[derive(Clone)]
+pub(super) struct Projections {
+    pub(super) newest: watch::Sender<u64>,
+    pub(super) refs: RefWriter,
+}
+
+/// What was written of a change in the log and the outbox.
+pub(super) struct Traced {
+    operation: Option<(Uuid, u64)>,
+    moves: Vec<RefMove>,
+}
+
+impl Projections {
+    fn write(&self, tx: &WriteTx<'_>, caller: &Caller, trace: Trace) -> Result<Traced, Failure> {
+        let operation = match trace.entry {
+            Some(entry) => Some(log(tx, caller, &entry)?),
+            None => None,
+        };
+        if let Some(made) = self.refs.made() {
+            tx.forget_ref_moves(made)?;
+        }
+        let mut moves = trace.refs;
+        for a_move in &mut moves {
+            a_move.id = tx.add_ref_move(&a_move.name, a_move.target_bytes())?;
+        }
+        Ok(Traced { operation, moves })
+    }
+
+    /// After the commit: `done` is called when the refs were moved.
+    fn publish(&self, traced: Traced, done: impl FnOnce() + Send + 'static) {
+        if let Some((_, seq)) = traced.operation {
+            self.newest.send_replace(seq);
+        }
+        self.refs.make(traced.moves, done);
+    }
+}
+
+fn log(tx: &WriteTx<'_>, caller: &Caller, entry: &Entry) -> Result<(Uuid, u64), Failure> {
+    let id = Uuid::now_v7();
+    let seq = tx.append_operation(&NewOperation {
+        id,
+        timestamp_secs: now_secs(),
+        verb: entry.verb.name(),
+        thread: entry.thread.as_deref(),
+        state_id: entry.state_id.as_deref(),
+        actor_name: &caller.actor.name,
+        actor_email: &caller.actor.email,
+        agent: caller.agent.as_deref(),
+        peer_uid: caller.peer_uid,
+        peer_pid: caller.peer_pid,
+        summary: &entry.summary,
+        symbols: &entry.symbols,
+        signal_kinds: &entry.signal_kinds,
+    })?;
+    Ok((id, seq))
+}
 
 /// A mutation on the writer thread.
 pub(super) struct RoadWrite<M: Mutation> {
@@ -20,16 +78,14 @@ pub(super) struct RoadWrite<M: Mutation> {
     /// The intent that the change completes.
     pub(super) intent: Option<i64>,
     pub(super) encode: Encode<M::Output>,
-    pub(super) newest: watch::Sender<u64>,
-    pub(super) refs: RefWriter,
+    pub(super) projections: Projections,
     pub(super) applied: Option<Applied<M::Output>>,
     pub(super) answer: oneshot::Sender<(M, Result<Committed, Failure>)>,
 }
 
 pub(super) struct Applied<O> {
     output: O,
-    seq: Option<u64>,
-    moves: Vec<RefMove>,
+    traced: Traced,
     committed: Committed,
 }
 
@@ -40,48 +96,14 @@ pub(super) struct Committed {
     pub(super) operation: Option<Uuid>,
 }
 
-impl<M: Mutation> RoadWrite<M> {
-    fn log(&self, tx: &WriteTx<'_>, output: &M::Output) -> Result<Option<(Uuid, u64)>, Failure> {
-        let Some(entry) = self.mutation.describe(output) else {
-            return Ok(None);
-        };
-        let id = Uuid::now_v7();
-        let caller = &self.call.caller;
-        let seq = tx.append_operation(&NewOperation {
-            id,
-            timestamp_secs: now_secs(),
-            verb: entry.verb.name(),
-            thread: entry.thread.as_deref(),
-            state_id: entry.state_id.as_deref(),
-            actor_name: &caller.actor.name,
-            actor_email: &caller.actor.email,
-            agent: caller.agent.as_deref(),
-            peer_uid: caller.peer_uid,
-            peer_pid: caller.peer_pid,
-            summary: &entry.summary,
-            symbols: &entry.symbols,
-            signal_kinds: &entry.signal_kinds,
-        })?;
-        Ok(Some((id, seq)))
-    }
-
-    fn moves(&self, tx: &WriteTx<'_>, output: &M::Output) -> Result<Vec<RefMove>, Failure> {
-        if let Some(made) = self.refs.made() {
-            tx.forget_ref_moves(made)?;
-        }
-        let mut moves = self.mutation.refs(output);
-        for a_move in &mut moves {
-            a_move.id = tx.add_ref_move(&a_move.name, a_move.target_bytes())?;
-        }
-        Ok(moves)
-    }
-}
-
 impl<M: Mutation> Write for RoadWrite<M> {
     fn apply(&mut self, tx: &WriteTx<'_>) -> Result<(), Failure> {
         let output = self.mutation.apply(tx)?;
-        let logged = self.log(tx, &output)?;
-        let moves = self.moves(tx, &output)?;
+        let trace = Trace {
+            entry: self.mutation.describe(&output),
+            refs: self.mutation.refs(&output),
+        };
+        let traced = self.projections.write(tx, &self.call.caller, trace)?;
         if let Some(intent) = self.intent {
             tx.end_intent(intent)?;
         }
@@ -95,12 +117,11 @@ impl<M: Mutation> Write for RoadWrite<M> {
         }
         self.applied = Some(Applied {
             output,
-            seq: logged.map(|(_, seq)| seq),
-            moves,
             committed: Committed {
                 response,
-                operation: logged.map(|(id, _)| id),
+                operation: traced.operation.map(|(id, _)| id),
             },
+            traced,
         });
         Ok(())
     }
@@ -108,8 +129,7 @@ impl<M: Mutation> Write for RoadWrite<M> {
     fn settle(self: Box<Self>, outcome: Result<(), store::Error>) {
         let Self {
             mut mutation,
-            newest,
-            refs,
+            projections,
             applied,
             answer,
             ..
@@ -119,43 +139,46 @@ impl<M: Mutation> Write for RoadWrite<M> {
         match outcome.and(applied.ok_or(store::Error::Stopped)) {
             Ok(applied) => {
                 mutation.publish(&applied.output);
-                if let Some(seq) = applied.seq {
-                    newest.send_replace(seq);
-                }
                 let told = (mutation, Ok(applied.committed));
-                refs.make(applied.moves, move || answer(told));
+                projections.publish(applied.traced, move || answer(told));
             }
             Err(error) => answer((mutation, Err(error.into()))),
         }
     }
 }
 
-/// Writes down what is about to be done.
-pub(super) struct IntentWrite {
-    intent: Intent,
-    id: Option<i64>,
-    done: oneshot::Sender<Result<i64, Failure>>,
+/// Writes down what is about to be done, and what goes before it.
+pub(super) struct IntentWrite<M: Mutation> {
+    pub(super) caller: Caller,
+    pub(super) mutation: M,
+    pub(super) intent: Intent,
+    pub(super) projections: Projections,
+    pub(super) applied: Option<(i64, Traced)>,
+    pub(super) answer: oneshot::Sender<(M, Result<i64, Failure>)>,
 }
 
-impl IntentWrite {
-    pub(super) fn new(intent: Intent, done: oneshot::Sender<Result<i64, Failure>>) -> Self {
-        Self {
-            intent,
-            id: None,
-            done,
-        }
-    }
-}
-
-impl Write for IntentWrite {
+impl<M: Mutation> Write for IntentWrite<M> {
     fn apply(&mut self, tx: &WriteTx<'_>) -> Result<(), Failure> {
-        self.id = Some(tx.begin_intent(self.intent.kind, &self.intent.body, now_secs())?);
+        let trace = self.mutation.before(tx)?;
+        let traced = self.projections.write(tx, &self.caller, trace)?;
+        let id = tx.begin_intent(self.intent.kind, &self.intent.body, now_secs())?;
+        self.applied = Some((id, traced));
         Ok(())
     }
 
     fn settle(self: Box<Self>, outcome: Result<(), store::Error>) {
-        let id = self.id.ok_or(store::Error::Stopped);
-        let _ = self.done.send(outcome.and(id).map_err(Failure::from));
+        let Self {
+            mutation,
+            projections,
+            applied,
+            answer,
+            ..
+        } = *self;
+        let answer = move |told| drop(answer.send(told));
+        match outcome.and(applied.ok_or(store::Error::Stopped)) {
+            Ok((id, traced)) => projections.publish(traced, move || answer((mutation, Ok(id)))),
+            Err(error) => answer((mutation, Err(error.into()))),
+        }
     }
 }
 

@@ -117,21 +117,29 @@ const STEPS: &[&str] = &[
     ) STRICT;
     CREATE INDEX chain_ended ON chain (ended_secs) WHERE ended_secs IS NOT NULL;
 
-    -- Where a worktree stood after each capture and restore, for going back and forth.
+    -- Where a worktree stood on a thread after each capture and restore, for going back and forth.
     CREATE TABLE step (
         id       INTEGER PRIMARY KEY AUTOINCREMENT,
         worktree BLOB NOT NULL,
+        thread   TEXT NOT NULL,
         state_id BLOB NOT NULL,
         tree     BLOB NOT NULL
     ) STRICT;
-    CREATE INDEX step_worktree ON step (worktree, id);
+    CREATE INDEX step_line ON step (worktree, thread, id);
     CREATE INDEX step_state ON step (state_id);
 
-    -- The step that a worktree stands at, and its thread where HEAD does not tell.
+    -- The step that a worktree stands at, on each thread that was worked on in it.
+    CREATE TABLE line (
+        worktree BLOB NOT NULL,
+        thread   TEXT NOT NULL,
+        step     INTEGER NOT NULL,
+        PRIMARY KEY (worktree, thread)
+    ) STRICT, WITHOUT ROWID;
+
+    -- The thread of a worktree, for when its HEAD does not tell.
     CREATE TABLE worktree (
         path   BLOB PRIMARY KEY,
-        thread TEXT,
-        step   INTEGER
+        thread TEXT NOT NULL
     ) STRICT, WITHOUT ROWID;
 
     -- Moves of refs that are committed here and may not have been made in Git yet.

@@ -23,6 +23,6 @@ pub use hooks::HookRecord;
 pub use operations::{NewOperation, Operation, OperationFilter};
 pub use outbox::{IntentRecord, RefMoveRecord};
 pub use readers::ReadTx;
-pub use steps::Step;
+pub use steps::{Line, Step};
 pub use threads::{ChainRecord, StateRecord, ThreadRecord};
 pub use writer::{QUEUE_LIMIT, Write, WriteTx, WriterStatistics};

@@ -1,13 +1,23 @@
-//! Where each worktree stood after each capture and restore, and which step it stands at.
+//! Where each worktree stood on each thread after each capture and restore, and which step it stands
+//! at.
 
-use rusqlite::OptionalExtension;
+use rusqlite::{OptionalExtension, Row};
 
 use super::{Error, ReadTx, WriteTx};
 
-/// Steps kept for each worktree.
+/// Steps kept of each line.
 const KEPT: u32 = 10_000;
 
-/// A step in a worktree's history.
+/// Whose steps: those of a worktree on one thread.
+#[derive(Debug, Clone, Copy)]
+pub struct Line<'a> {
+    /// The worktree's root.
+    pub worktree: &'a [u8],
+    /// The thread's name.
+    pub thread: &'a str,
+}
+
+/// A step in the history of a worktree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// Its place.
@@ -18,52 +28,67 @@ pub struct Step {
     pub tree: Vec<u8>,
 }
 
+fn step(row: &Row<'_>) -> rusqlite::Result<Step> {
+    Ok(Step {
+        id: row.get(0)?,
+        state_id: row.get(1)?,
+        tree: row.get(2)?,
+    })
+}
+
+/// The step that the line ?1, ?2 stands at.
+macro_rules! standing {
+    () => {
+        "(SELECT step FROM line WHERE worktree = ?1 AND thread = ?2)"
+    };
+}
+
 impl ReadTx<'_> {
-    /// The step that a worktree stands at.
-    pub(crate) fn current_step(&self, worktree: &[u8]) -> Result<Option<Step>, Error> {
-        self.one_step(
-            "SELECT step.id, state_id, tree FROM worktree JOIN step ON step.id = worktree.step
-             WHERE path = ?1 AND worktree.path = step.worktree AND ?2 >= 0",
-            worktree,
-            0,
-        )
+    /// The step that a line stands at.
+    pub(crate) fn current_step(&self, of: Line<'_>) -> Result<Option<Step>, Error> {
+        let mut statement = self.connection.prepare_cached(concat!(
+            "SELECT id, state_id, tree FROM step
+             WHERE worktree = ?1 AND thread = ?2 AND id = ",
+            standing!()
+        ))?;
+        let found = statement.query_row((of.worktree, of.thread), step);
+        Ok(found.optional()?)
     }
 
-    /// The `n`th step before the one that a worktree stands at.
-    pub(crate) fn step_back(&self, worktree: &[u8], n: u32) -> Result<Option<Step>, Error> {
-        if n == 0 {
-            return self.current_step(worktree);
-        }
-        self.one_step(
-            "SELECT id, state_id, tree FROM step WHERE worktree = ?1
-                 AND id < (SELECT step FROM worktree WHERE path = ?1)
-             ORDER BY id DESC LIMIT 1 OFFSET ?2",
-            worktree,
-            n - 1,
-        )
+    /// The `n`th step before the one that a line stands at; that one itself for 0.
+    pub(crate) fn step_back(&self, of: Line<'_>, n: u32) -> Result<Option<Step>, Error> {
+        let mut statement = self.connection.prepare_cached(concat!(
+            "SELECT id, state_id, tree FROM step
+             WHERE worktree = ?1 AND thread = ?2 AND id <= ",
+            standing!(),
+            " ORDER BY id DESC LIMIT 1 OFFSET ?3"
+        ))?;
+        let found = statement.query_row((of.worktree, of.thread, n), step);
+        Ok(found.optional()?)
     }
 
-    /// The `n`th step after the one that a worktree stands at.
-    pub(crate) fn step_forth(&self, worktree: &[u8], n: u32) -> Result<Option<Step>, Error> {
-        if n == 0 {
-            return self.current_step(worktree);
-        }
-        self.one_step(
-            "SELECT id, state_id, tree FROM step WHERE worktree = ?1
-                 AND id > (SELECT step FROM worktree WHERE path = ?1)
-             ORDER BY id LIMIT 1 OFFSET ?2",
-            worktree,
-            n - 1,
-        )
+    /// The `n`th step after the one that a line stands at; that one itself for 0.
+    pub(crate) fn step_forth(&self, of: Line<'_>, n: u32) -> Result<Option<Step>, Error> {
+        let mut statement = self.connection.prepare_cached(concat!(
+            "SELECT id, state_id, tree FROM step
+             WHERE worktree = ?1 AND thread = ?2 AND id >= ",
+            standing!(),
+            " ORDER BY id LIMIT 1 OFFSET ?3"
+        ))?;
+        let found = statement.query_row((of.worktree, of.thread, n), step);
+        Ok(found.optional()?)
     }
 
     /// How many steps can be undone, and how many redone.
-    pub(crate) fn steps_left(&self, worktree: &[u8]) -> Result<(u32, u32), Error> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT coalesce(sum(id < at), 0), coalesce(sum(id > at), 0) FROM step,
-                 (SELECT step AS at FROM worktree WHERE path = ?1) WHERE worktree = ?1",
-        )?;
-        Ok(statement.query_row([worktree], |row| Ok((row.get(0)?, row.get(1)?)))?)
+    pub(crate) fn steps_left(&self, of: Line<'_>) -> Result<(u32, u32), Error> {
+        let mut statement = self.connection.prepare_cached(concat!(
+            "SELECT coalesce(sum(id < at), 0), coalesce(sum(id > at), 0)
+             FROM step, (SELECT ",
+            standing!(),
+            " AS at) WHERE worktree = ?1 AND thread = ?2"
+        ))?;
+        let counts = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        Ok(statement.query_row((of.worktree, of.thread), counts)?)
     }
 
     /// The thread of a worktree whose HEAD does not tell.
@@ -71,63 +96,54 @@ impl ReadTx<'_> {
         let mut statement = self
             .connection
             .prepare_cached("SELECT thread FROM worktree WHERE path = ?1")?;
-        let found = statement.query_row([worktree], |row| row.get(0)).optional();
-        Ok(found?.flatten())
-    }
-
-    fn one_step(&self, query: &str, worktree: &[u8], skip: u32) -> Result<Option<Step>, Error> {
-        let mut statement = self.connection.prepare_cached(query)?;
-        let step = statement.query_row((worktree, skip), |row| {
-            Ok(Step {
-                id: row.get(0)?,
-                state_id: row.get(1)?,
-                tree: row.get(2)?,
-            })
-        });
-        Ok(step.optional()?)
+        let found = statement.query_row([worktree], |row| row.get(0));
+        Ok(found.optional()?)
     }
 }
 
 impl WriteTx<'_> {
-    /// The worktree stands at a new step; what had been undone before it can no longer be redone.
+    /// A line stands at a new step; what had been undone before can no longer be redone.
     pub(crate) fn take_step(
         &self,
-        worktree: &[u8],
+        of: Line<'_>,
         state_id: &[u8],
         tree: &[u8],
     ) -> Result<(), Error> {
         self.connection
-            .prepare_cached(
-                "DELETE FROM step WHERE worktree = ?1
-                     AND id > (SELECT step FROM worktree WHERE path = ?1)",
-            )?
-            .execute([worktree])?;
+            .prepare_cached(concat!(
+                "DELETE FROM step WHERE worktree = ?1 AND thread = ?2 AND id > ",
+                standing!()
+            ))?
+            .execute((of.worktree, of.thread))?;
         self.connection
-            .prepare_cached("INSERT INTO step (worktree, state_id, tree) VALUES (?1, ?2, ?3)")?
-            .execute((worktree, state_id, tree))?;
+            .prepare_cached(
+                "INSERT INTO step (worktree, thread, state_id, tree) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute((of.worktree, of.thread, state_id, tree))?;
         let step = self.connection.last_insert_rowid();
-        self.stand_at(worktree, step)?;
+        self.stand_at(of, step)?;
         self.connection
             .prepare_cached(
-                "DELETE FROM step WHERE worktree = ?1 AND id <=
-                     (SELECT id FROM step WHERE worktree = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+                "DELETE FROM step WHERE worktree = ?1 AND thread = ?2 AND id <=
+                     (SELECT id FROM step WHERE worktree = ?1 AND thread = ?2
+                      ORDER BY id DESC LIMIT 1 OFFSET ?3)",
             )?
-            .execute((worktree, KEPT))?;
+            .execute((of.worktree, of.thread, KEPT))?;
         Ok(())
     }
 
-    /// The worktree stands at a step that is there.
-    pub(crate) fn stand_at(&self, worktree: &[u8], step: i64) -> Result<(), Error> {
+    /// A line stands at a step that is there.
+    pub(crate) fn stand_at(&self, of: Line<'_>, step: i64) -> Result<(), Error> {
         self.connection
             .prepare_cached(
-                "INSERT INTO worktree (path, step) VALUES (?1, ?2)
-                 ON CONFLICT (path) DO UPDATE SET step = excluded.step",
+                "INSERT INTO line (worktree, thread, step) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (worktree, thread) DO UPDATE SET step = excluded.step",
             )?
-            .execute((worktree, step))?;
+            .execute((of.worktree, of.thread, step))?;
         Ok(())
     }
 
-    /// Remembers the thread of a worktree whose HEAD does not tell.
+    /// Remembers the thread of a worktree, for when its HEAD does not tell.
     pub(crate) fn put_thread_of_worktree(
         &self,
         worktree: &[u8],

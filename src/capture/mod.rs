@@ -1,0 +1,92 @@
+//! Captures and restores: a worktree becomes a state, and becomes one again. HEAD, branches and
+//! index are never touched but by a restore that is asked to let the index follow (G9).
+
+mod commands;
+mod compare;
+mod index;
+mod preview;
+mod recover;
+mod restore;
+mod scanners;
+mod snapshot;
+mod target;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use crate::{
+    git::{DEFAULT_SIZE_GUARD, LeftOut, StateId},
+    mutation::Locks,
+    thread::{Places, ThreadName},
+};
+
+pub use commands::{CaptureRequest, CaptureThread};
+pub use compare::{Compared, CompareRequest, compare};
+pub use preview::{Preview, preview};
+pub use restore::{Restored, RestoreRequest, RestoreState};
+pub use target::Target;
+
+use scanners::Scanners;
+
+/// What captures and restores of one repository share.
+pub struct Captures {
+    places: Arc<Places>,
+    scanners: Scanners,
+    /// Held by what advances a thread, from its preparation until it is published: two captures
+    /// never prepare on one tip.
+    threads: Locks<ThreadName>,
+    size_guard: AtomicU64,
+}
+
+impl Captures {
+    /// Captures and restores in these places.
+    pub fn new(places: Arc<Places>) -> Self {
+        Self {
+            scanners: Scanners::new(places.repository().clone()),
+            threads: Locks::default(),
+            size_guard: AtomicU64::new(DEFAULT_SIZE_GUARD),
+            places,
+        }
+    }
+
+    /// Where threads are worked on.
+    pub fn places(&self) -> &Arc<Places> {
+        &self.places
+    }
+
+    /// From now on, files that Git does not track and that have more bytes are left out.
+    pub fn set_size_guard(&self, bytes: u64) {
+        self.size_guard.store(bytes, Ordering::Relaxed);
+    }
+
+    fn size_guard(&self) -> u64 {
+        self.size_guard.load(Ordering::Relaxed)
+    }
+
+    /// Writes down what is known of the worktrees, so that the next daemon need not read every file
+    /// again. Blocks; losing it loses nothing.
+    pub fn save(&self) {
+        self.scanners.save();
+    }
+}
+
+/// A state that a worktree was captured as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Captured {
+    /// The thread.
+    pub thread: String,
+    /// `active`, `complete` or `conflicted`.
+    pub coordination_status: &'static str,
+    /// The state.
+    pub state: StateId,
+    /// The state that it came after.
+    pub parent: Option<StateId>,
+    /// Whether nothing had changed, and the state is the one that was there before.
+    pub unchanged: bool,
+    /// How many paths differ from the parent.
+    pub changed_paths: u32,
+    /// What is not in it.
+    pub left_out: Vec<LeftOut>,
+}
