@@ -15,16 +15,29 @@ pub struct FolderFault {
     pub path: PathBuf,
     /// What is wrong there: what follows the path in a sentence.
     pub what: String,
+    /// What somebody has to do about it; `None` where [`Folders::create`] mends it.
+    pub remedy: Option<&'static str>,
 }
 
 impl FolderFault {
-    fn new(path: &Path, what: impl Into<String>) -> Self {
+    fn mendable(path: &Path, what: impl Into<String>) -> Self {
         Self {
             path: path.to_owned(),
             what: what.into(),
+            remedy: None,
+        }
+    }
+
+    fn new(path: &Path, what: impl Into<String>, remedy: &'static str) -> Self {
+        Self {
+            remedy: Some(remedy),
+            ..Self::mendable(path, what)
         }
     }
 }
+
+const UNTRACK: &str = "run `git rm -r --cached .heddle` there and commit that";
+const GIVE_BACK: &str = "give it back with `chown`, or run heddle as its owner";
 
 impl Folders<'_> {
     /// What is wrong with the folders of the main worktree and of the Git folder.
@@ -41,8 +54,7 @@ impl Folders<'_> {
         let files = files.iter().map(|name| repository.store_dir().join(name));
         faults.extend(files.filter_map(|path| ours_alone(&path)));
         if matches!(repository.tracks_heddle(repository.common_dir()), Ok(true)) {
-            let what = "is tracked by Git; run `git rm -r --cached .heddle` and commit that";
-            faults.push(FolderFault::new(&heddle, what));
+            faults.push(FolderFault::new(&heddle, "is tracked by Git", UNTRACK));
         }
         faults.extend(self.not_excluded());
         faults
@@ -68,7 +80,7 @@ impl Folders<'_> {
             .split(|byte| *byte == b'\n')
             .any(|line| line.trim_ascii_end() == EXCLUDE_LINE.as_bytes());
         let what = format!("lacks the line {EXCLUDE_LINE}, so that `git status` shows .heddle");
-        (!there).then(|| FolderFault::new(&path, what))
+        (!there).then(|| FolderFault::mendable(&path, what))
     }
 }
 
@@ -80,8 +92,7 @@ fn link_faults(repository: &Repository, linked: &LinkedWorktree) -> Vec<FolderFa
         .filter_map(|path| private(path))
         .collect();
     if matches!(repository.tracks_heddle(&linked.git_dir), Ok(true)) {
-        let what = "is tracked by Git; run `git rm -r --cached .heddle` there and commit that";
-        faults.push(FolderFault::new(&heddle, what));
+        faults.push(FolderFault::new(&heddle, "is tracked by Git", UNTRACK));
     }
     if faults.is_empty() {
         faults.extend(super::folders::LINKED.iter().filter_map(|name| {
@@ -89,7 +100,7 @@ fn link_faults(repository: &Repository, linked: &LinkedWorktree) -> Vec<FolderFa
             let target = repository.heddle_dir().join("sockets").join(name);
             let leads_there = fs::read_link(&path).is_ok_and(|found| found == target);
             let what = format!("does not lead to {}", target.display());
-            (!leads_there).then(|| FolderFault::new(&path, what))
+            (!leads_there).then(|| FolderFault::mendable(&path, what))
         }));
     }
     faults
@@ -100,45 +111,41 @@ fn private(path: &Path) -> Option<FolderFault> {
     let found = match path.symlink_metadata() {
         Ok(found) => found,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            return Some(FolderFault::new(path, "is missing"));
+            return Some(FolderFault::mendable(path, "is missing"));
         }
-        Err(e) => return Some(FolderFault::new(path, format!("cannot be looked at: {e}"))),
+        Err(e) => {
+            let remedy = "look at the permissions of the folders above it";
+            return Some(FolderFault::new(path, format!("cannot be looked at: {e}"), remedy));
+        }
     };
-    let what = if found.is_symlink() {
-        "is a symbolic link; remove it".to_owned()
+    let mode = found.mode() & 0o777;
+    if found.is_symlink() {
+        Some(FolderFault::new(path, "is a symbolic link", "remove it"))
     } else if !found.is_dir() {
-        "is not a folder; move it away".to_owned()
-    } else if !is_ours(&found) {
-        format!(
-            "belongs to the user {}; give it back with `chown`",
-            found.uid()
-        )
-    } else if found.mode() & 0o777 != 0o700 {
-        let mode = found.mode() & 0o777;
-        format!("has the mode {mode:03o}, which should be 700")
+        Some(FolderFault::new(path, "is not a folder", "move it away"))
+    } else if let Some(fault) = foreign(path, &found) {
+        Some(fault)
+    } else if mode != 0o700 {
+        let what = format!("has the mode {mode:03o}, and should have 700");
+        Some(FolderFault::mendable(path, what))
     } else {
-        return None;
-    };
-    Some(FolderFault::new(path, what))
+        None
+    }
 }
 
-/// A file that others may write, or that is not ours.
+/// What keeps a file from being ours and nobody else's to write.
 fn ours_alone(path: &Path) -> Option<FolderFault> {
     let found = path.symlink_metadata().ok()?;
-    let what = if !is_ours(&found) {
-        format!(
-            "belongs to the user {}; give it back with `chown`",
-            found.uid()
-        )
-    } else if found.mode() & 0o022 != 0 {
-        let mode = found.mode() & 0o777;
-        format!("has the mode {mode:03o}: others may write it; run `chmod 600` on it")
-    } else {
-        return None;
-    };
-    Some(FolderFault::new(path, what))
+    let mode = found.mode() & 0o777;
+    foreign(path, &found).or_else(|| {
+        let what = format!("has the mode {mode:03o}, so that others may write it");
+        let fault = || FolderFault::new(path, what, "run `chmod 600` on it");
+        (mode & 0o022 != 0).then(fault)
+    })
 }
 
-fn is_ours(found: &fs::Metadata) -> bool {
-    found.uid() == nix::unistd::Uid::effective().as_raw()
+fn foreign(path: &Path, found: &fs::Metadata) -> Option<FolderFault> {
+    let ours = found.uid() == nix::unistd::Uid::effective().as_raw();
+    let what = format!("belongs to the user {}", found.uid());
+    (!ours).then(|| FolderFault::new(path, what, GIVE_BACK))
 }

@@ -48,4 +48,4 @@ pub use repository::{Error, LinkedWorktree, Repository};
 pub use revision::NotAState;
 pub use scan::{DEFAULT_SIZE_GUARD, LeftOut, ScanError, ScanOptions, Scanned, Scanner};
 pub use state_id::StateId;
-pub use worktrees::Worktree;
+pub use worktrees::{Worktree, version};

@@ -112,6 +112,17 @@ impl Repository {
     }
 }
 
+/// What `git --version` says.
+///
+/// # Errors
+/// When Git cannot be run.
+pub fn version() -> Result<String, Error> {
+    let output = Command::new("git").arg("--version").output();
+    let output = output.map_err(|e| Error::io("run", "git".as_ref(), e))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    Ok(said.trim().to_owned())
+}
+
 fn run(command: &mut Command) -> Result<(), Error> {
     let output = command.output().map_err(|source| Error::Io {
         action: "run",

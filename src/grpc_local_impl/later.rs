@@ -117,8 +117,3 @@ not_yet_service!(local::worktree_service_server::WorktreeService {
     restore_state(RestoreStateRequest) -> RestoreStateResponse as "WorktreeService.RestoreState";
     diff_states(DiffStatesRequest) -> DiffStatesResponse as "WorktreeService.DiffStates";
 } streams {});
-
-not_yet_service!(local::upkeep_service_server::UpkeepService {
-    collect_garbage(CollectGarbageRequest) -> CollectGarbageResponse as "UpkeepService.CollectGarbage";
-    check_repository(CheckRepositoryRequest) -> CheckRepositoryResponse as "UpkeepService.CheckRepository";
-} streams {});

@@ -11,6 +11,7 @@ mod layer;
 mod operations;
 pub mod proto;
 mod status;
+mod upkeep;
 
 use std::sync::Arc;
 

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 pub use locks::Locks;
 pub use road::Road;
+pub(crate) use road::to_move;
 pub use verb::Verb;
 pub use write::now_secs;
 
