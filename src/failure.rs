@@ -50,6 +50,8 @@ reasons! {
     WorktreeUnreadable = "WORKTREE_UNREADABLE": "Something in the worktree cannot be read; the message names it. Nothing was changed.",
     WorktreeChanged = "WORKTREE_CHANGED": "A file was changed while the restore was under way. Nothing was changed by it. Try again.",
     PathInTheWay = "PATH_IN_THE_WAY": "Something that no capture holds is where a file is to be, or a path must not be written. Nothing was changed.",
+    PathUnknown = "PATH_UNKNOWN": "Neither the worktree nor the state has the path.",
+    IndexLocked = "INDEX_LOCKED": "Another Git process has the index locked. Nothing was changed. Try again when it has ended.",
     PathInvalid = "PATH_INVALID": "A path leads out of the worktree, or into Git's own folder.",
     TooManyStreams = "TOO_MANY_STREAMS": "The limit of 256 open event streams is reached.",
     WriteQueueFull = "WRITE_QUEUE_FULL": "1,024 writes are waiting already; try again.",

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::OwnedMutexGuard;
+
 use super::{
     Captured, Captures,
     scanners::Held,
@@ -13,8 +15,6 @@ use crate::{
     mutation::{Caller, Entry, Mutation, blocking},
     store::WriteTx,
 };
-
-use tokio::sync::OwnedMutexGuard;
 
 /// Bytes that an intent may have.
 const INTENT_LIMIT: usize = 64 * 1024;
@@ -105,12 +105,8 @@ impl Mutation for CaptureThread {
     type Output = Captured;
 
     async fn prepare(&mut self) -> Result<(), Failure> {
-        let (captures, asked) = (Arc::clone(&self.captures), self.asked.clone());
-        let place = blocking(move || {
-            let here = captures.places.worktree(&asked.repo_path)?;
-            captures.places.find(here, &asked.thread)
-        })
-        .await?;
+        let (here, thread) = (&self.asked.repo_path, &self.asked.thread);
+        let place = self.captures.place(here, thread).await?;
         let mut held = self.captures.scanners.hold(&place.worktree).await;
         let thread = self.captures.threads.hold(&place.thread).await;
         let captures = Arc::clone(&self.captures);

@@ -3,7 +3,6 @@
 
 mod commands;
 mod compare;
-mod index;
 mod preview;
 mod recover;
 mod restore;
@@ -17,18 +16,19 @@ use std::sync::{
 };
 
 use crate::{
+    failure::Failure,
     git::{DEFAULT_SIZE_GUARD, LeftOut, StateId},
-    mutation::Locks,
-    thread::{Places, ThreadName},
+    mutation::{Locks, blocking},
+    thread::{Place, Places, ThreadName},
 };
 
 pub use commands::{CaptureRequest, CaptureThread};
-pub use compare::{Compared, CompareRequest, compare};
+pub use compare::{CompareRequest, Compared, compare};
 pub use preview::{Preview, preview};
-pub use restore::{Restored, RestoreRequest, RestoreState};
+pub use restore::{RestoreRequest, RestoreState, Restored};
 pub use target::Target;
 
-use scanners::Scanners;
+use scanners::{Held, Scanners};
 
 /// What captures and restores of one repository share.
 pub struct Captures {
@@ -59,6 +59,24 @@ impl Captures {
     /// From now on, files that Git does not track and that have more bytes are left out.
     pub fn set_size_guard(&self, bytes: u64) {
         self.size_guard.store(bytes, Ordering::Relaxed);
+    }
+
+    /// The place that a `repo_path` means, with its scanner. Waits until nobody else has it.
+    async fn hold(self: &Arc<Self>, repo_path: &str) -> Result<(Place, Held), Failure> {
+        let place = self.place(repo_path, "").await?;
+        let held = self.scanners.hold(&place.worktree).await;
+        Ok((place, held))
+    }
+
+    /// The place of a thread, or of the worktree's own where it is empty.
+    async fn place(self: &Arc<Self>, repo_path: &str, thread: &str) -> Result<Place, Failure> {
+        let (captures, repo_path) = (Arc::clone(self), repo_path.to_owned());
+        let thread = thread.to_owned();
+        blocking(move || {
+            let here = captures.places.worktree(&repo_path)?;
+            captures.places.find(here, &thread)
+        })
+        .await
     }
 
     fn size_guard(&self) -> u64 {

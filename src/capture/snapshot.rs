@@ -1,17 +1,16 @@
 //! A worktree's content as a state: first prepared, with durable objects (G4), then committed.
 
-use gix::ObjectId;
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::{Captured, Captures, scanners::Held};
 use crate::{
     failure::{Failure, Reason},
     git::{
-        Change, CommitText, GitDir, Identity, LeftOut, ObjectBatch, RefMove, ScanOptions, StateId,
-        diff_trees, new_change_id,
+        Change, CommitText, Identity, LeftOut, ObjectBatch, ObjectId, RefMove, ScanOptions,
+        StateId, new_change_id,
     },
-    mutation::{Trace, Verb, now_secs},
-    store::{StateRecord, WriteTx},
+    mutation::{Entry, Trace, Verb, now_secs},
+    store::{self, ReadTx, StateRecord, WriteTx},
     thread::{Place, Thread, ThreadName},
 };
 
@@ -28,20 +27,104 @@ pub(super) struct Says {
     pub(super) confidence: Option<f32>,
 }
 
-/// A worktree's content, prepared.
-pub(super) struct Snapshot {
-    place: Place,
-    head: Option<StateId>,
+/// A worktree's content as it is now; its trees and files are among Git's objects.
+pub(super) struct Look {
+    pub(super) place: Place,
+    pub(super) head: Option<StateId>,
     /// The thread as it was when the content was taken.
     seen: Option<Thread>,
-    pub(super) parent: Option<(StateId, ObjectId)>,
-    pub(super) state: StateId,
+    /// The newest state, and its tree.
+    pub(super) newest: Option<(StateId, ObjectId)>,
     pub(super) tree: ObjectId,
-    /// The new state's change id; `None` when nothing had changed.
-    fresh: Option<String>,
-    pub(super) changes: Vec<Change>,
-    pub(super) left_out: Vec<LeftOut>,
+    left_out: Vec<LeftOut>,
     unmerged: bool,
+}
+
+/// Steps of a worktree's history that are yet to be written down.
+pub(super) struct Pending {
+    /// The newest state: it was not a step yet.
+    pub(super) newest: bool,
+    /// The present content.
+    pub(super) present: bool,
+}
+
+impl Look {
+    /// Looks at the worktree that `held` is for. New objects are durable then. Blocks.
+    pub(super) fn take(
+        captures: &Captures,
+        place: Place,
+        held: &mut Held,
+    ) -> Result<Self, Failure> {
+        Self::with(captures, place, held, |_, _| Ok(())).map(|(look, ())| look)
+    }
+
+    /// The same; `also` may add objects that are then made durable with the others.
+    fn with<T>(
+        captures: &Captures,
+        place: Place,
+        held: &mut Held,
+        also: impl FnOnce(&Self, &ObjectBatch) -> Result<T, Failure>,
+    ) -> Result<(Self, T), Failure> {
+        let git = captures.places.git_of(&place.worktree)?;
+        let head = git.head()?.commit;
+        let store = captures.places.store();
+        let seen = store.read(|tx| tx.thread(place.thread.as_str()))?;
+        let newest = match newest_of(seen.clone(), head) {
+            Some(state) => Some((state, git.tree_of(state)?)),
+            None => None,
+        };
+        let scanner = held.scanner()?;
+        let objects = ObjectBatch::new(scanner.git());
+        let options = ScanOptions {
+            size_guard: captures.size_guard(),
+            looked_at: None,
+        };
+        let mut scanned = scanner.scan(&objects, options)?;
+        let look = Self {
+            place,
+            head,
+            seen,
+            newest,
+            tree: scanned.tree,
+            left_out: std::mem::take(&mut scanned.left_out),
+            unmerged: scanned.unmerged,
+        };
+        let added = also(&look, &objects)?;
+        if !look.is_newest() {
+            objects.finish().map_err(|e| Failure::from(&e))?;
+        }
+        scanner.settle(scanned);
+        Ok((look, added))
+    }
+
+    /// Whether nothing changed since the newest state.
+    pub(super) fn is_newest(&self) -> bool {
+        self.newest.is_some_and(|(_, tree)| tree == self.tree)
+    }
+
+    /// The steps that are yet to be written down.
+    pub(super) fn pending(&self, tx: &ReadTx<'_>) -> Result<Pending, store::Error> {
+        let current = tx.current_step(self.place.line())?;
+        let at = current.as_ref().map(|step| step.tree.as_slice());
+        let newest = self.newest.map(|(_, tree)| tree);
+        let newest_is_pending = newest.is_some_and(|tree| at != Some(tree.as_bytes()));
+        Ok(Pending {
+            newest: newest_is_pending,
+            present: match newest {
+                Some(newest) => newest != self.tree,
+                None => at != Some(self.tree.as_bytes()),
+            },
+        })
+    }
+}
+
+/// A worktree's content as a state, prepared.
+pub(super) struct Snapshot {
+    pub(super) look: Look,
+    pub(super) state: StateId,
+    /// The new state's change id; `None` when nothing had changed.
+    change_id: Option<String>,
+    changes: Vec<Change>,
     summary: String,
     confidence: Option<f32>,
 }
@@ -54,92 +137,65 @@ impl Snapshot {
         held: &mut Held,
         says: &Says,
     ) -> Result<Self, Failure> {
-        let git = captures.places.git_of(&place.worktree)?;
-        let head = git.head()?.commit;
-        let seen = captures.places.store().read(|tx| tx.thread(place.thread.as_str()))?;
-        let parent = parent_of(seen.clone(), head);
-        let parent = match parent {
-            Some(state) => Some((state, git.tree_of(state)?)),
-            None => None,
-        };
-        let scanner = held.scanner()?;
-        let objects = ObjectBatch::new(scanner.git());
-        let options = ScanOptions {
-            size_guard: captures.size_guard(),
-            looked_at: None,
-        };
-        let mut scanned = scanner.scan(&objects, options)?;
-        let left_out = std::mem::take(&mut scanned.left_out);
-        let (tree, unmerged) = (scanned.tree, scanned.unmerged);
-        let same = parent.filter(|(_, before)| *before == tree);
-        let (state, fresh) = match same {
-            Some((state, _)) => (state, None),
-            None => {
-                let parent = parent.map(|(state, _)| state);
-                let (state, change_id) = commit(&git, &objects, tree, parent, &place, says)?;
-                objects.finish().map_err(|e| Failure::from(&e))?;
-                (state, Some(change_id))
+        let (look, (state, change_id)) = Look::with(captures, place, held, |look, objects| {
+            let newest = look.newest.map(|(state, _)| state);
+            match newest.filter(|_| look.is_newest()) {
+                Some(state) => Ok((state, None)),
+                None => {
+                    let thread = &look.place.thread;
+                    let (state, change_id) = commit(objects, look.tree, newest, thread, says)?;
+                    Ok((state, Some(change_id)))
+                }
             }
-        };
-        scanner.settle(scanned);
-        let before = parent.map_or_else(|| ObjectId::empty_tree(tree.kind()), |(_, tree)| tree);
-        let changes = diff_trees(&git.local(), before, tree, &[])?;
+        })?;
+        let git = captures.places.git_of(&look.place.worktree)?;
+        let before = look
+            .newest
+            .map_or_else(|| git.empty_tree(), |(_, tree)| tree);
+        let changes = git.diff(before, look.tree, &[])?;
         Ok(Self {
-            summary: summary_of(&says.intent, changes.len(), parent.is_some()),
+            summary: summary_of(&says.intent, changes.len(), look.newest.is_some()),
             confidence: says.confidence,
-            place,
-            head,
-            seen,
-            parent,
+            look,
             state,
-            tree,
-            fresh,
+            change_id,
             changes,
-            left_out,
-            unmerged,
         })
-    }
-
-    /// Whether there is a new state, or the one from before still holds.
-    pub(super) fn is_fresh(&self) -> bool {
-        self.fresh.is_some()
-    }
-
-    pub(super) fn place(&self) -> &Place {
-        &self.place
-    }
-
-    pub(super) fn head(&self) -> Option<StateId> {
-        self.head
     }
 
     /// Commits it: the state, its chain, the thread's new tip, the worktree's step.
     pub(super) fn apply(&self, tx: &WriteTx<'_>) -> Result<(Captured, Trace), Failure> {
-        let name = &self.place.thread;
-        let key = self.place.worktree.key();
-        let known = tx.reads().thread(name.as_str())?;
-        if tip(known.as_ref()) != tip(self.seen.as_ref()) {
-            return Err(moved(name));
+        let Place { worktree, thread } = &self.look.place;
+        let known = tx.reads().thread(thread.as_str())?;
+        if tip(known.as_ref()) != tip(self.look.seen.as_ref()) {
+            return Err(moved(thread));
         }
-        if tx.reads().thread_of_worktree(key)?.as_deref() != Some(name.as_str()) {
-            tx.put_thread_of_worktree(key, name.as_str())?;
+        let key = worktree.key();
+        if tx.reads().thread_of_worktree(key)?.as_deref() != Some(thread.as_str()) {
+            tx.put_thread_of_worktree(key, thread.as_str())?;
         }
-        let mut thread = known.unwrap_or_else(|| Thread::new(name, now_secs()));
+        let mut record = known.unwrap_or_else(|| Thread::new(thread, now_secs()));
         let mut trace = Trace::default();
-        if let Some(change_id) = &self.fresh {
-            self.advance(tx, &mut thread, change_id, &mut trace)?;
+        if let Some(change_id) = &self.change_id {
+            self.advance(tx, &mut record, change_id, &mut trace)?;
         }
         self.step(tx)?;
         let captured = Captured {
-            thread: thread.name.clone(),
-            coordination_status: thread.coordination_status(),
+            coordination_status: record.coordination_status(),
+            thread: record.name,
             state: self.state,
-            parent: self.parent.map(|(state, _)| state),
-            unchanged: self.fresh.is_none(),
+            parent: self.parent(),
+            unchanged: self.change_id.is_none(),
             changed_paths: u32::try_from(self.changes.len()).unwrap_or(u32::MAX),
-            left_out: self.left_out.clone(),
+            left_out: self.look.left_out.clone(),
         };
         Ok((captured, trace))
+    }
+
+    /// The state that it comes after; that of a state that was there before is its own matter.
+    fn parent(&self) -> Option<StateId> {
+        let newest = self.look.newest.map(|(state, _)| state);
+        newest.filter(|_| self.change_id.is_some())
     }
 
     fn advance(
@@ -149,60 +205,49 @@ impl Snapshot {
         change_id: &str,
         trace: &mut Trace,
     ) -> Result<(), Failure> {
-        let name = &self.place.thread;
-        let head = self.head.map(StateId::to_vec);
-        let parent = self.parent.map(|(state, _)| state.to_vec());
-        if thread.current_state != parent || thread.chain_head != head {
-            end_chain(tx, name, thread, trace)?;
-        }
-        let chain = match thread.chain {
-            Some(chain) => chain,
-            None => tx.begin_chain(name.as_str())?,
-        };
+        let name = &self.look.place.thread;
+        end_chain_of_commit(tx, name, thread, self.look.head, trace)?;
         let now = now_secs();
-        add_state(tx, chain, self, parent.clone(), change_id, now)?;
-        thread.chain = Some(chain);
-        thread.chain_head = head;
+        let parent = self.parent().map(StateId::to_vec);
+        add_to_chain(
+            tx,
+            thread,
+            StateRecord {
+                state_id: self.state.to_vec(),
+                chain: 0,
+                parent: parent.clone(),
+                tree: self.look.tree.as_bytes().to_vec(),
+                thread: name.as_str().to_owned(),
+                change_id: change_id.to_owned(),
+                captured_secs: now,
+            },
+        )?;
         thread.base_state = thread.base_state.take().or(parent);
-        thread.current_state = Some(self.state.to_vec());
-        thread.conflicted = self.unmerged;
+        thread.conflicted = self.look.unmerged;
         thread.confidence = self.confidence.map(f64::from);
         thread.captured_secs = Some(now);
         thread.active_secs = now;
         tx.put_thread(thread)?;
         trace.refs.push(RefMove::to(name.reference(), self.state));
-        trace.entry = Some(crate::mutation::Entry {
+        trace.entry = Some(Entry {
             thread: Some(thread.name.clone()),
             state_id: Some(self.state.to_vec()),
-            ..crate::mutation::Entry::new(Verb::Snapshot, self.summary.clone())
+            ..Entry::new(Verb::Snapshot, self.summary.clone())
         });
         Ok(())
     }
 
     /// The worktree stands at this state; before it, at the one that it came after.
     fn step(&self, tx: &WriteTx<'_>) -> Result<(), Failure> {
-        let key = self.place.worktree.key();
-        for (state, tree) in self.pending_steps(&tx.reads())? {
-            tx.take_step(key, state.as_bytes(), tree.as_bytes())?;
+        let line = self.look.place.line();
+        let pending = self.look.pending(&tx.reads())?;
+        if let Some((state, tree)) = self.look.newest.filter(|_| pending.newest) {
+            tx.take_step(line, state.as_bytes(), tree.as_bytes())?;
+        }
+        if pending.present {
+            tx.take_step(line, self.state.as_bytes(), self.look.tree.as_bytes())?;
         }
         Ok(())
-    }
-
-    /// The steps that are yet to be taken, in their order.
-    pub(super) fn pending_steps(
-        &self,
-        tx: &crate::store::ReadTx<'_>,
-    ) -> Result<Vec<(StateId, ObjectId)>, Failure> {
-        let current = tx.current_step(self.place.worktree.key())?;
-        let mut at = current.map(|step| step.tree);
-        let mut pending = Vec::new();
-        for (state, tree) in self.parent.into_iter().chain([(self.state, self.tree)]) {
-            if at.as_deref() != Some(tree.as_bytes()) {
-                pending.push((state, tree));
-                at = Some(tree.as_bytes().to_vec());
-            }
-        }
-        Ok(pending)
     }
 }
 
@@ -211,8 +256,8 @@ fn tip(thread: Option<&Thread>) -> Option<(&Option<Vec<u8>>, Option<i64>, &Optio
     thread.map(|thread| (&thread.current_state, thread.chain, &thread.chain_head))
 }
 
-/// The state that a capture comes after: the tip of the chain under way, else HEAD.
-fn parent_of(thread: Option<Thread>, head: Option<StateId>) -> Option<StateId> {
+/// A thread's newest state: the tip of the chain under way, else HEAD.
+fn newest_of(thread: Option<Thread>, head: Option<StateId>) -> Option<StateId> {
     let current = thread.and_then(|mut thread| {
         thread.follow(head);
         thread.current_state
@@ -223,17 +268,18 @@ fn parent_of(thread: Option<Thread>, head: Option<StateId>) -> Option<StateId> {
 pub(super) fn moved(name: &ThreadName) -> Failure {
     Failure::new(
         Reason::ThreadMoved,
-        format!("the thread `{name}` was moved by another call meanwhile; nothing was changed: try again"),
+        format!(
+            "the thread `{name}` was moved by another call meanwhile; nothing was changed: try again"
+        ),
     )
 }
 
 /// Writes a state's commit; answers it and its change id.
 pub(super) fn commit(
-    git: &GitDir,
     objects: &ObjectBatch,
     tree: ObjectId,
     parent: Option<StateId>,
-    place: &Place,
+    thread: &ThreadName,
     says: &Says,
 ) -> Result<(StateId, String), Failure> {
     let change_id = new_change_id();
@@ -243,7 +289,7 @@ pub(super) fn commit(
         "" => "Capture",
         intent => intent,
     };
-    let mut trailers = vec![("Heddle-Thread", place.thread.as_str().to_owned())];
+    let mut trailers = vec![("Heddle-Thread", thread.as_str().to_owned())];
     if let Some(agent) = &says.agent {
         trailers.push(("Heddle-Agent", agent.clone()));
     }
@@ -259,10 +305,25 @@ pub(super) fn commit(
         change_id: &change_id,
         time: (now.as_second(), offset),
     };
-    let id = objects
-        .write(&git.local(), gix::objs::Kind::Commit, &text.encode())
-        .map_err(|e| Failure::from(&e))?;
-    Ok((id.into(), change_id))
+    let state = objects.write_commit(&text).map_err(|e| Failure::from(&e))?;
+    Ok((state, change_id))
+}
+
+/// Ends the chain under way where a commit of the user's came since: HEAD is another.
+pub(super) fn end_chain_of_commit(
+    tx: &WriteTx<'_>,
+    name: &ThreadName,
+    thread: &mut Thread,
+    head: Option<StateId>,
+    trace: &mut Trace,
+) -> Result<(), Failure> {
+    let head_bytes = head.map(StateId::to_vec);
+    if head.is_some() && thread.chain_head != head_bytes {
+        end_chain(tx, name, thread, trace)?;
+        thread.follow(head);
+    }
+    thread.chain_head = head_bytes;
+    Ok(())
 }
 
 /// Ends the chain under way, and keeps its last state.
@@ -275,7 +336,11 @@ pub(super) fn end_chain(
     let Some(chain) = thread.chain.take() else {
         return Ok(());
     };
-    let Some(tip) = thread.current_state.as_deref().and_then(StateId::from_bytes) else {
+    let Some(tip) = thread
+        .current_state
+        .as_deref()
+        .and_then(StateId::from_bytes)
+    else {
         return Ok(());
     };
     let number = tx.chain_number(chain)?;
@@ -291,23 +356,21 @@ pub(super) fn end_chain(
     Ok(())
 }
 
-fn add_state(
+/// Adds a state to the chain under way, or to a new one, and makes it the thread's newest.
+pub(super) fn add_to_chain(
     tx: &WriteTx<'_>,
-    chain: i64,
-    of: &Snapshot,
-    parent: Option<Vec<u8>>,
-    change_id: &str,
-    now: i64,
+    thread: &mut Thread,
+    state: StateRecord,
 ) -> Result<(), Failure> {
-    Ok(tx.add_state(&StateRecord {
-        state_id: of.state.to_vec(),
-        chain,
-        parent,
-        tree: of.tree.as_bytes().to_vec(),
-        thread: of.place.thread.as_str().to_owned(),
-        change_id: change_id.to_owned(),
-        captured_secs: now,
-    })?)
+    let chain = match thread.chain {
+        Some(chain) => chain,
+        None => tx.begin_chain(&thread.name)?,
+    };
+    let state = StateRecord { chain, ..state };
+    tx.add_state(&state)?;
+    thread.chain = Some(chain);
+    thread.current_state = Some(state.state_id);
+    Ok(())
 }
 
 /// One line for people: what it was meant to do, or else how much changed.

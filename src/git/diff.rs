@@ -10,6 +10,7 @@ use gix::{
 };
 
 use super::{Error, ObjectBatch, ObjectError, RepoPath};
+use crate::failure::Failure;
 
 /// What a tree has at a path: never a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,24 +176,21 @@ pub(super) fn entry_at(
     Ok(None)
 }
 
-/// A tree like `tree`, but with these changes made to it.
-///
-/// # Errors
-/// When an object cannot be read or written.
-pub fn graft(
-    git: &gix::Repository,
-    objects: &ObjectBatch,
-    tree: ObjectId,
-    changes: &[Change],
-) -> Result<ObjectId, GraftError> {
-    let edits: Vec<(&BStr, Option<Entry>)> = changes
-        .iter()
-        .map(|change| (change.path.as_bstr(), change.after))
-        .collect();
-    let grafted = graft_folder(git, objects, Some(tree), &edits)?;
-    match grafted {
-        Some(tree) => Ok(tree),
-        None => Ok(objects.write(git, Kind::Tree, b"")?),
+impl ObjectBatch {
+    /// A tree like `tree`, but with these changes made to it.
+    ///
+    /// # Errors
+    /// When an object cannot be read or written.
+    pub fn graft(&self, tree: ObjectId, changes: &[Change]) -> Result<ObjectId, GraftError> {
+        let edits: Vec<(&BStr, Option<Entry>)> = changes
+            .iter()
+            .map(|change| (change.path.as_bstr(), change.after))
+            .collect();
+        let git = self.git().local();
+        match graft_folder(&git, self, Some(tree), &edits)? {
+            Some(tree) => Ok(tree),
+            None => Ok(self.write(&git, Kind::Tree, b"")?),
+        }
     }
 }
 
@@ -205,6 +203,15 @@ pub enum GraftError {
     /// An object cannot be written.
     #[error(transparent)]
     Objects(#[from] ObjectError),
+}
+
+impl From<GraftError> for Failure {
+    fn from(error: GraftError) -> Self {
+        match error {
+            GraftError::Git(error) => error.into(),
+            GraftError::Objects(error) => (&error).into(),
+        }
+    }
 }
 
 fn graft_folder(

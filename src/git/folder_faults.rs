@@ -115,7 +115,11 @@ fn private(path: &Path) -> Option<FolderFault> {
         }
         Err(e) => {
             let remedy = "look at the permissions of the folders above it";
-            return Some(FolderFault::new(path, format!("cannot be looked at: {e}"), remedy));
+            return Some(FolderFault::new(
+                path,
+                format!("cannot be looked at: {e}"),
+                remedy,
+            ));
         }
     };
     let mode = found.mode() & 0o777;

@@ -84,10 +84,13 @@ impl Repository {
                 tips.staying.iter().map(ToString::to_string).collect()
             }
         };
-        list.arg(format!("--exclude={NAMESPACE}kept/*")).arg("--all");
-        stream(list, &names, |line| match ObjectId::from_hex(line.as_bytes()) {
-            Ok(id) => go_on(id),
-            Err(_) => true,
+        list.arg(format!("--exclude={NAMESPACE}kept/*"))
+            .arg("--all");
+        stream(list, &names, |line| {
+            match ObjectId::from_hex(line.as_bytes()) {
+                Ok(id) => go_on(id),
+                Err(_) => true,
+            }
         })
     }
 

@@ -3,9 +3,12 @@
 
 use std::path::Path;
 
-use gix::ObjectId;
+use gix::{ObjectId, bstr::ByteSlice};
 
-use super::{Error, Head, NotAState, StateId, repository::open_git, revision};
+use super::{
+    Change, Error, Head, NotAState, RepoPath, StateId, diff::diff_trees, repository::open_git,
+    revision,
+};
 
 /// Git, opened. Clones share it; threads may ask at once.
 #[derive(Clone)]
@@ -68,6 +71,42 @@ impl GitDir {
             .and_then(|commit| commit.tree_id())
             .map(gix::Id::detach);
         tree.map_err(|e| Error::unreadable(&git, &e))
+    }
+
+    /// The tree that has nothing in it.
+    pub fn empty_tree(&self) -> ObjectId {
+        ObjectId::empty_tree(self.local().object_hash())
+    }
+
+    /// The paths in which two trees differ, in order; limited to `paths`, unless there are none.
+    ///
+    /// # Errors
+    /// When an object cannot be read.
+    pub fn diff(
+        &self,
+        from: ObjectId,
+        to: ObjectId,
+        paths: &[RepoPath],
+    ) -> Result<Vec<Change>, Error> {
+        diff_trees(&self.local(), from, to, paths)
+    }
+
+    /// Whether a tree has a file or folder at a path.
+    ///
+    /// # Errors
+    /// When an object cannot be read.
+    pub fn has_path(&self, tree: ObjectId, path: &RepoPath) -> Result<bool, Error> {
+        let git = self.local();
+        if path.as_bstr().is_empty() {
+            return Ok(true);
+        }
+        if tree.is_empty_tree() {
+            return Ok(false);
+        }
+        let fail = |e| Error::unreadable(&git, &e);
+        let parts = path.as_bstr().split_str("/");
+        let found = git.find_tree(tree).map_err(fail)?.lookup_entry(parts);
+        Ok(found.map_err(fail)?.is_some())
     }
 
     /// Whether a branch of this name is there.

@@ -20,7 +20,7 @@ use gix::{
 };
 use tempfile::TempPath;
 
-use super::GitDir;
+use super::{CommitText, GitDir, StateId};
 
 /// From so many files on, one sync of the whole filesystem replaces that of each.
 const MANY: usize = 64;
@@ -111,6 +111,15 @@ impl ObjectBatch {
         let written = self.write_aside(id, kind, data)?;
         self.inner().written.push((id, written));
         Ok(id)
+    }
+
+    /// Adds a state's commit; answers its id.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn write_commit(&self, text: &CommitText<'_>) -> Result<StateId, ObjectError> {
+        let id = self.write(&self.git.local(), Kind::Commit, &text.encode())?;
+        Ok(id.into())
     }
 
     /// Says that the change refers to an object that should be there; false if it is not.

@@ -48,7 +48,9 @@ impl Repository {
                 });
             }
             let refspecs = section.values("push");
-            remote.push.extend(refspecs.iter().map(|text| text.to_str_lossy().into_owned()));
+            remote
+                .push
+                .extend(refspecs.iter().map(|text| text.to_str_lossy().into_owned()));
         }
         Ok(remotes.into_iter().filter_map(publishing).collect())
     }
@@ -79,7 +81,9 @@ fn covers(refspec: &str) -> bool {
 
 /// Whether a refspec keeps all of our refs from being sent.
 fn leaves_out(refspec: &str) -> bool {
-    let before = refspec.strip_prefix('^').and_then(|not| not.strip_suffix('*'));
+    let before = refspec
+        .strip_prefix('^')
+        .and_then(|not| not.strip_suffix('*'));
     before.is_some_and(|before| NAMESPACE.starts_with(before))
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::{Component, Path};
 
+use crate::failure::{Failure, Reason};
+
 use gix::{
     bstr::{BStr, BString, ByteSlice},
     validate::path::{component, component::Options},
@@ -75,6 +77,30 @@ impl RepoPath {
             || path == self.0
             || (path.starts_with(&self.0) && path.get(self.0.len()) == Some(&b'/'))
     }
+}
+
+impl From<PathError> for Failure {
+    fn from(error: PathError) -> Self {
+        Failure::field(Reason::PathInvalid, "paths", error.to_string())
+    }
+}
+
+/// A path for people and for texts that are UTF-8: as it is or, where it is no UTF-8, quoted as Git
+/// does (git-config(1), core.quotePath).
+pub fn shown_path(path: &BStr) -> String {
+    if let Ok(text) = path.to_str() {
+        return text.to_owned();
+    }
+    let mut quoted = String::from("\"");
+    for byte in path.iter().copied() {
+        match byte {
+            b'"' | b'\\' => quoted.extend(['\\', char::from(byte)]),
+            b' '..=b'~' => quoted.push(char::from(byte)),
+            byte => quoted.push_str(&format!("\\{byte:03o}")),
+        }
+    }
+    quoted.push('"');
+    quoted
 }
 
 /// Whether Git would check such a path out: no part of it is `.git`, in any spelling that some

@@ -100,15 +100,7 @@ impl Repository {
 
     /// A run of Git in this repository, with nothing of what says otherwise in the environment.
     pub(super) fn git_command<const N: usize>(&self, args: [&str; N]) -> Command {
-        let mut git = Command::new("git");
-        for (name, _) in std::env::vars_os() {
-            if name.as_bytes().starts_with(b"GIT_") {
-                git.env_remove(name);
-            }
-        }
-        git.arg("--git-dir").arg(self.common_dir()).args(args);
-        git.env("LC_ALL", "C").stdin(std::process::Stdio::null());
-        git
+        git_command(self.common_dir(), args)
     }
 }
 
@@ -121,6 +113,19 @@ pub fn version() -> Result<String, Error> {
     let output = output.map_err(|e| Error::io("run", "git".as_ref(), e))?;
     let said = String::from_utf8_lossy(&output.stdout);
     Ok(said.trim().to_owned())
+}
+
+/// A run of Git on a Git folder, with nothing of what says otherwise in the environment.
+pub(super) fn git_command<const N: usize>(git_dir: &Path, args: [&str; N]) -> Command {
+    let mut git = Command::new("git");
+    for (name, _) in std::env::vars_os() {
+        if name.as_bytes().starts_with(b"GIT_") {
+            git.env_remove(name);
+        }
+    }
+    git.arg("--git-dir").arg(git_dir).args(args);
+    git.env("LC_ALL", "C").stdin(std::process::Stdio::null());
+    git
 }
 
 fn run(command: &mut Command) -> Result<(), Error> {

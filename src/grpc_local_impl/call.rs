@@ -89,7 +89,7 @@ impl Services {
     }
 
     /// Who acts: the metadata; else Git's configured identity; else the peer's account.
-    fn caller<R>(&self, request: &Request<R>) -> Result<Caller, Failure> {
+    pub(super) fn caller<R>(&self, request: &Request<R>) -> Result<Caller, Failure> {
         let metadata = request.metadata();
         let name = text(metadata, "heddle-actor-name")?;
         let email = text(metadata, "heddle-actor-email")?;

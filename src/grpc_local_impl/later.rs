@@ -5,10 +5,7 @@ use std::{convert::Infallible, marker::PhantomData, pin::Pin, sync::Arc, task};
 use futures_util::Stream;
 use tonic::{Request, Response, Status};
 
-use super::{
-    Services,
-    proto::{local, v1},
-};
+use super::{Services, proto::v1};
 use crate::failure::{Failure, Reason};
 
 /// The answer of a method that is in the contract and not in this version.
@@ -99,21 +96,3 @@ not_yet_service!(v1::signal_service_server::SignalService {
 } streams {
     SubscribeSignalUpdatesStream: subscribe_signal_updates(SubscribeSignalUpdatesRequest) -> SignalUpdate as "SignalService.SubscribeSignalUpdates";
 });
-
-not_yet_service!(v1::thread_workflow_service_server::ThreadWorkflowService {
-    start_thread(StartThreadRequest) -> ThreadSummary as "ThreadWorkflowService.StartThread";
-    list_threads(ListThreadsRequest) -> ListThreadsResponse as "ThreadWorkflowService.ListThreads";
-    get_workspace_summary(GetWorkspaceSummaryRequest) -> WorkspaceSummary as "ThreadWorkflowService.GetWorkspaceSummary";
-    get_thread(GetThreadRequest) -> ThreadSummary as "ThreadWorkflowService.GetThread";
-    capture_thread(CaptureThreadRequest) -> CaptureThreadResponse as "ThreadWorkflowService.CaptureThread";
-    complete_thread(CompleteThreadRequest) -> ThreadSummary as "ThreadWorkflowService.CompleteThread";
-} streams {
-    StreamWorkspaceSummaryStream: stream_workspace_summary(GetWorkspaceSummaryRequest) -> WorkspaceSummary as "ThreadWorkflowService.StreamWorkspaceSummary";
-    WatchThreadsStream: watch_threads(WatchThreadsRequest) -> ThreadEvent as "ThreadWorkflowService.WatchThreads";
-});
-
-not_yet_service!(local::worktree_service_server::WorktreeService {
-    preview_restore(PreviewRestoreRequest) -> PreviewRestoreResponse as "WorktreeService.PreviewRestore";
-    restore_state(RestoreStateRequest) -> RestoreStateResponse as "WorktreeService.RestoreState";
-    diff_states(DiffStatesRequest) -> DiffStatesResponse as "WorktreeService.DiffStates";
-} streams {});

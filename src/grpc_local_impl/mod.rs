@@ -11,7 +11,9 @@ mod layer;
 mod operations;
 pub mod proto;
 mod status;
+mod threads;
 mod upkeep;
+mod worktree;
 
 use std::sync::Arc;
 
@@ -26,12 +28,14 @@ pub use layer::CallLayer;
 pub use status::{code, to_status};
 
 use crate::{
+    capture::Captures,
     failure::Failure,
     git::{IdentitySource, Repository},
     hook::Registry,
-    mutation::Road,
+    mutation::{Road, blocking},
     status::Status,
     store::Store,
+    thread::Places,
 };
 
 /// Bytes of one request at most; gRPC's own default.
@@ -55,6 +59,8 @@ pub struct Services {
     pub road: Road,
     /// The registered hooks.
     pub hooks: Arc<Registry>,
+    /// Captures and restores.
+    pub captures: Arc<Captures>,
     /// Counters.
     pub status: Arc<Status>,
     /// What `GetStatus` tells of the process, and how `Shutdown` ends it.
@@ -76,7 +82,9 @@ impl Services {
         daemon: DaemonFacts,
         draining: CancellationToken,
     ) -> Result<Self, Failure> {
+        let places = Arc::new(Places::new(repository.clone(), store.clone()));
         Ok(Self {
+            captures: Arc::new(Captures::new(places)),
             identity: repository.identity_source(),
             road: Road::new(store.clone(), &repository)?,
             hooks: Arc::new(Registry::load(&store)?),
@@ -88,6 +96,18 @@ impl Services {
             large_replies: Arc::new(Semaphore::new(LARGE_REPLIES)),
             spellings: call::Spellings::default(),
         })
+    }
+
+    /// Undoes what an earlier daemon began and was kept from ending.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn recover(&self) -> Result<(), Failure> {
+        let captures = Arc::clone(&self.captures);
+        for intent in blocking(move || captures.recover()).await? {
+            self.road.end_intent(intent).await;
+        }
+        Ok(())
     }
 
     /// Every service of the contract, health and reflection, behind one router.

@@ -73,22 +73,7 @@ impl OperationLogQueryService for Arc<Services> {
             .await
             .map_err(|failure| failure.within("query"))?;
         let newest = self.road.newest();
-        let mut last = *newest.borrow();
-        if asked.after_seq > last {
-            // A query sees a commit a moment before it is published.
-            last = self.store.read(|tx| tx.newest_operation())?;
-        }
-        if asked.after_seq > last {
-            return Err(Failure::field(
-                Reason::InvalidField,
-                "after_seq",
-                format!(
-                    "the log ends at {last}, so nothing can come after {}; it may have been begun anew: start at 0",
-                    asked.after_seq
-                ),
-            )
-            .into());
-        }
+        self.check_after(asked.after_seq, *newest.borrow(), "after_seq")?;
         let limit = match query.limit {
             0 => u64::MAX,
             limit => u64::from(limit),
@@ -96,6 +81,31 @@ impl OperationLogQueryService for Arc<Services> {
         let filter = filter(query).map_err(|failure| failure.within("query"))?;
         let follow = Follow::start(self.store.clone(), newest, filter, asked.after_seq).await?;
         Ok(Response::new(Box::pin(hits(follow, limit))))
+    }
+}
+
+impl Services {
+    /// Refuses a place in the log that cannot have been seen: `last` is the newest that was told of.
+    pub(super) fn check_after(
+        &self,
+        after: u64,
+        mut last: u64,
+        field: &'static str,
+    ) -> Result<(), Failure> {
+        if after > last {
+            // A query sees a commit a moment before it is published.
+            last = self.store.read(|tx| tx.newest_operation())?;
+        }
+        if after <= last {
+            return Ok(());
+        }
+        Err(Failure::field(
+            Reason::InvalidField,
+            field,
+            format!(
+                "the log ends at {last}, so nothing can come after {after}; it may have been begun anew: start at 0"
+            ),
+        ))
     }
 }
 

@@ -23,9 +23,9 @@ pub const fn code(reason: Reason) -> Code {
         | Reason::StateAmbiguous
         | Reason::NotAState
         | Reason::PathInvalid => Code::InvalidArgument,
-        Reason::ThreadUnknown | Reason::StateUnknown => Code::NotFound,
+        Reason::ThreadUnknown | Reason::StateUnknown | Reason::PathUnknown => Code::NotFound,
         Reason::ThreadExists => Code::AlreadyExists,
-        Reason::ThreadMoved | Reason::WorktreeChanged => Code::Aborted,
+        Reason::ThreadMoved | Reason::WorktreeChanged | Reason::IndexLocked => Code::Aborted,
         Reason::OperationIdReused
         | Reason::StoreReadOnly
         | Reason::StoreNewer

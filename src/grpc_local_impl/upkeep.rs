@@ -53,7 +53,8 @@ impl UpkeepService for Arc<Services> {
     ) -> Result<Response<local::CheckRepositoryResponse>, Status> {
         let asked = request.get_ref();
         Services::check_repository(self, &asked.repo_path).await?;
-        let client_version = (!asked.client_version.is_empty()).then(|| asked.client_version.clone());
+        let client_version =
+            (!asked.client_version.is_empty()).then(|| asked.client_version.clone());
         let findings = upkeep::check(Checkup {
             repository: self.repository.clone(),
             store: self.store.clone(),

@@ -60,7 +60,11 @@ impl Running {
         }
         extending(services.road.settled()).await;
         let store = services.store.clone();
-        let closed = tokio::task::spawn_blocking(move || store.close());
+        let captures = std::sync::Arc::clone(&services.captures);
+        let closed = tokio::task::spawn_blocking(move || {
+            captures.save();
+            store.close();
+        });
         if extending(closed).await.is_err() {
             tracing::error!("closing the store failed");
         }

@@ -14,7 +14,7 @@ use super::{
     connection::Connections,
     default_socket_path,
     idle::idle,
-    notify::{State, tell, watchdog},
+    notify::{State, extending, tell, watchdog},
     pidfile::PidFile,
     serve::io_error,
     watch::FolderWatch,
@@ -82,10 +82,12 @@ impl Running {
         };
         let services = Services::new(repository.clone(), store, facts, draining.clone())?;
         let services = Arc::new(services);
-        if let Err(failure) =
-            upkeep::reconcile(&repository, &services.store, &services.road).await
-        {
-            tracing::error!("refs/heddle/ is not known to be right: {failure}");
+        services.captures.set_size_guard(settings.size_guard());
+        // What a crash cut short is undone before anybody can ask.
+        extending(services.recover()).await?;
+        let reconciled = upkeep::reconcile(&repository, &services.store, &services.road);
+        if let Err(failure) = extending(reconciled).await {
+            tracing::error!("refs/heddle/ may not be as the database has it: {failure}");
         }
         let routes = services.routes().await;
         let status = Arc::clone(&services.status);
@@ -222,6 +224,8 @@ impl Running {
                 let idle_timeout = self.config.idle_timeout(&settings);
                 self.idle_timeout.send_replace(idle_timeout);
                 self.keep.send_replace(settings.keep());
+                let size_guard = settings.size_guard();
+                self.services.captures.set_size_guard(size_guard);
                 tracing::info!("read config.toml again");
             }
             Err(error) => {

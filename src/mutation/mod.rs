@@ -1,6 +1,7 @@
 //! The one road of a write: recognise, prepare, commit, publish. Every state-changing call is one
 //! value of a [`Mutation`] and travels it; no handler writes by itself.
 
+mod blocking;
 mod in_flight;
 mod locks;
 mod road;
@@ -11,6 +12,7 @@ use std::future::Future;
 
 use uuid::Uuid;
 
+pub use blocking::blocking;
 pub use locks::Locks;
 pub use road::Road;
 pub(crate) use road::to_move;

@@ -62,7 +62,9 @@ impl Road {
         // A commit is told to the refs before the writer comes to this question.
         self.store.writer_answers().await;
         let (done, made) = oneshot::channel();
-        self.projections.refs.after_all(move || drop(done.send(())));
+        self.projections.refs.after_all(move || {
+            let _ = done.send(());
+        });
         // It is dropped where there is no thread to move refs with, and nothing to wait for.
         let _ = made.await;
     }

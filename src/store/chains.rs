@@ -149,9 +149,9 @@ impl ReadTx<'_> {
 
     /// The states of a chain, oldest first.
     fn links(&self, chain: i64) -> Result<Vec<Link>, Error> {
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT id, state_id, parent FROM state WHERE chain = ?1 ORDER BY id")?;
+        let mut statement = self.connection.prepare_cached(
+            "SELECT id, state_id, parent FROM state WHERE chain = ?1 ORDER BY id",
+        )?;
         let links = statement.query_map([chain], |row| {
             Ok(Link {
                 row: row.get(0)?,

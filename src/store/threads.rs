@@ -142,7 +142,6 @@ impl ReadTx<'_> {
         let mut statement = self.connection.prepare_cached(&query)?;
         Ok(statement.query_row([state_id], state).optional()?)
     }
-
 }
 
 impl WriteTx<'_> {

@@ -8,11 +8,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Place, Places, Thread, ThreadName, place::unknown};
+use super::{Places, Thread, ThreadName, state_named};
 use crate::{
     failure::{Failure, Reason},
     git::{RefMove, StateId},
-    mutation::{Entry, Intent, Mutation, Verb, now_secs},
+    mutation::{Entry, Intent, Mutation, Unfinished, Verb, blocking, now_secs},
     store::WriteTx,
 };
 
@@ -22,18 +22,20 @@ pub(crate) const ADD_WORKTREE: &str = "add_worktree";
 /// A worktree that is being added, as it is written down before.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct AddedWorktree {
-    /// Where.
-    pub path: PathBuf,
+    /// Where, in bytes.
+    pub(crate) path: Vec<u8>,
 }
 
 /// What a new thread is to be.
 #[derive(Debug, Clone)]
 pub struct StartThreadRequest {
+    /// A path in the worktree that the caller stands in; empty for the main one.
+    pub repo_path: String,
     /// Its name.
     pub name: ThreadName,
-    /// The state that it starts from, if the caller names one.
-    pub from: Option<StateId>,
-    /// Where to add a worktree for it.
+    /// The state that it starts from; empty for the current one.
+    pub from: String,
+    /// Where to add a worktree for it: absolute, or from the caller's worktree.
     pub path: Option<PathBuf>,
     /// The provider of the agent that works on it.
     pub provider: Option<String>,
@@ -44,81 +46,124 @@ pub struct StartThreadRequest {
 /// Starts a thread.
 pub struct StartThread {
     places: Arc<Places>,
-    here: Place,
     asked: StartThreadRequest,
-    base: Option<StateId>,
+    prepared: Option<Prepared>,
     added: Option<PathBuf>,
 }
 
+/// Where a thread starts.
+struct Prepared {
+    parent: Option<ThreadName>,
+    base: Option<StateId>,
+    head: Option<StateId>,
+    path: Option<PathBuf>,
+}
+
 impl StartThread {
-    /// The change that starts a thread; `here` is where the caller stands.
-    pub fn new(places: Arc<Places>, here: Place, asked: StartThreadRequest) -> Self {
+    /// The change that starts a thread.
+    pub fn new(places: Arc<Places>, asked: StartThreadRequest) -> Self {
         Self {
             places,
-            here,
             asked,
-            base: None,
+            prepared: None,
             added: None,
         }
     }
 
-    fn base(&self) -> Result<Option<StateId>, Failure> {
-        if let Some(from) = self.asked.from {
-            return Ok(Some(from));
-        }
-        let head = self.places.git_of(&self.here.worktree)?.head()?.commit;
-        let current = self.places.current_state(&self.here.thread, head)?;
-        Ok(current.or(head))
+    fn prepared(&self) -> Result<&Prepared, Failure> {
+        let prepared = self.prepared.as_ref();
+        prepared.ok_or_else(|| Failure::new(Reason::Internal, "the change was not prepared"))
     }
+}
+
+/// Finds out where a thread starts, and refuses one that cannot. Blocks.
+fn prepare(places: &Places, asked: &StartThreadRequest) -> Result<Prepared, Failure> {
+    let name = &asked.name;
+    let git = places.git()?;
+    if git.has_branch(name.as_str()) {
+        return Err(Failure::field(
+            Reason::ThreadExists,
+            "name",
+            format!(
+                "a branch is called `{name}`, and is a thread without being started; choose another name"
+            ),
+        ));
+    }
+    if places
+        .store()
+        .read(|tx| tx.thread(name.as_str()))?
+        .is_some()
+    {
+        return Err(exists(name));
+    }
+    // A bare repository has no worktree to start from, and may have threads all the same.
+    let here = match places.worktree(&asked.repo_path) {
+        Ok(here) => Some(places.find(here, "")?),
+        Err(failure) if failure.reason == Reason::NoWorktree => None,
+        Err(failure) => return Err(failure),
+    };
+    let head = match &here {
+        Some(here) => places.git_of(&here.worktree)?.head()?.commit,
+        None => git.head()?.commit,
+    };
+    let base = match (asked.from.as_str(), &here) {
+        ("", Some(here)) => places.current_state(&here.thread, head)?.or(head),
+        ("", None) => head,
+        (from, _) => Some(state_named(places.store(), &git, from, "from_state")?),
+    };
+    let root = here.as_ref().map(|here| here.worktree.root.as_path());
+    let root = root.unwrap_or(places.repository().root());
+    let path = asked.path.as_ref().map(|path| root.join(path));
+    if let Some(path) = &path {
+        check_path(path, base)?;
+    }
+    Ok(Prepared {
+        parent: here.map(|here| here.thread),
+        base,
+        head,
+        path,
+    })
+}
+
+fn check_path(path: &Path, base: Option<StateId>) -> Result<(), Failure> {
+    if base.is_none() {
+        return Err(Failure::field(
+            Reason::InvalidField,
+            "path",
+            "a worktree cannot be added before the first commit; commit something first",
+        ));
+    }
+    if path.symlink_metadata().is_ok() {
+        return Err(Failure::field(
+            Reason::InvalidField,
+            "path",
+            format!(
+                "{} is there already; give a path where nothing is",
+                path.display()
+            ),
+        ));
+    }
+    Ok(())
 }
 
 impl Mutation for StartThread {
     type Output = Thread;
 
     async fn prepare(&mut self) -> Result<(), Failure> {
-        let name = &self.asked.name;
-        if self.places.git()?.has_branch(name.as_str()) {
-            return Err(Failure::field(
-                Reason::ThreadExists,
-                "name",
-                format!(
-                    "a branch is called `{name}`, and is a thread without being started; choose another name"
-                ),
-            ));
-        }
-        self.base = self.base()?;
-        if let Some(path) = &self.asked.path {
-            if self.base.is_none() {
-                return Err(Failure::field(
-                    Reason::InvalidField,
-                    "path",
-                    "a worktree cannot be added before the first commit; commit something first",
-                ));
-            }
-            if path.symlink_metadata().is_ok() {
-                return Err(Failure::field(
-                    Reason::InvalidField,
-                    "path",
-                    format!(
-                        "{} is there already; give a path where nothing is",
-                        path.display()
-                    ),
-                ));
-            }
-        }
-        self.places.store().read(|tx| {
-            let known = tx.thread(self.asked.name.as_str())?;
-            Ok(known.map_or(Ok(()), |_| Err(exists(&self.asked.name))))
-        })?
+        let (places, asked) = (Arc::clone(&self.places), self.asked.clone());
+        let prepared = blocking(move || prepare(&places, &asked)).await?;
+        self.prepared = Some(prepared);
+        Ok(())
     }
 
     fn intent(&self) -> Option<Intent> {
-        let path = self.asked.path.clone()?;
+        let path = self.prepared.as_ref()?.path.as_deref().map(path_bytes)?;
         Some(Intent::new(ADD_WORKTREE, &AddedWorktree { path }))
     }
 
-    async fn act(&mut self) -> Result<(), Failure> {
-        let (Some(path), Some(base)) = (self.asked.path.clone(), self.base) else {
+    async fn act(&mut self) -> Result<(), Unfinished> {
+        let Prepared { path, base, .. } = self.prepared()?;
+        let (Some(path), Some(base)) = (path.clone(), *base) else {
             return Ok(());
         };
         let repository = self.places.repository().clone();
@@ -150,14 +195,21 @@ impl Mutation for StartThread {
                 ),
             ));
         }
-        let base = self.base.map(StateId::to_vec);
+        let prepared = self.prepared()?;
+        let base = prepared.base.map(StateId::to_vec);
+        // A worktree of its own stands at the base; any other, where the caller stands.
+        let head = if self.added.is_some() {
+            base.clone()
+        } else {
+            prepared.head.map(StateId::to_vec)
+        };
         let thread = Thread {
             declared: true,
             base_state: base.clone(),
             current_state: base.clone(),
-            chain_head: base,
+            chain_head: head,
             path: self.added.as_deref().map(path_bytes),
-            parent_thread: Some(self.here.thread.as_str().to_owned()),
+            parent_thread: prepared.parent.as_ref().map(ToString::to_string),
             provider: self.asked.provider.clone(),
             model: self.asked.model.clone(),
             ..Thread::new(name, now_secs())
@@ -180,7 +232,8 @@ impl Mutation for StartThread {
     }
 
     fn refs(&self, _: &Thread) -> Vec<RefMove> {
-        let base = self.base.into_iter();
+        let prepared = self.prepared.iter();
+        let base = prepared.filter_map(|prepared| prepared.base);
         base.map(|base| RefMove::to(self.asked.name.reference(), base))
             .collect()
     }
@@ -188,13 +241,22 @@ impl Mutation for StartThread {
 
 /// Marks a thread complete.
 pub struct CompleteThread {
-    name: ThreadName,
+    places: Arc<Places>,
+    repo_path: String,
+    name: String,
+    found: Option<ThreadName>,
 }
 
 impl CompleteThread {
-    /// The change that completes the thread `name`.
-    pub fn new(name: ThreadName) -> Self {
-        Self { name }
+    /// The change that completes the thread `name`, or that of the worktree at `repo_path` where it
+    /// is empty.
+    pub fn new(places: Arc<Places>, repo_path: String, name: String) -> Self {
+        Self {
+            places,
+            repo_path,
+            name,
+            found: None,
+        }
     }
 }
 
@@ -202,9 +264,21 @@ impl Mutation for CompleteThread {
     /// The thread, and whether it was not complete before.
     type Output = (Thread, bool);
 
+    async fn prepare(&mut self) -> Result<(), Failure> {
+        let (places, here) = (Arc::clone(&self.places), self.repo_path.clone());
+        let name = self.name.clone();
+        self.found = Some(blocking(move || places.named(&here, &name)).await?);
+        Ok(())
+    }
+
     fn apply(&mut self, tx: &WriteTx<'_>) -> Result<(Thread, bool), Failure> {
-        let known = tx.reads().thread(self.name.as_str())?;
-        let mut thread = known.ok_or_else(|| unknown(&self.name))?;
+        let name = self
+            .found
+            .as_ref()
+            .ok_or_else(|| Failure::new(Reason::Internal, "the change was not prepared"))?;
+        let known = tx.reads().thread(name.as_str())?;
+        // A branch that was never captured is a thread as well.
+        let mut thread = known.unwrap_or_else(|| Thread::new(name, now_secs()));
         let changed = !thread.complete;
         if changed {
             thread.complete = true;
@@ -236,19 +310,4 @@ fn exists(name: &ThreadName) -> Failure {
 
 fn path_bytes(path: &Path) -> Vec<u8> {
     path.as_os_str().as_bytes().to_vec()
-}
-
-/// Runs what waits for disks or other programs on a thread of its own.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|failed| {
-            tracing::error!("a change failed while it was prepared: {failed}");
-            Err(Failure::new(
-                Reason::Internal,
-                "the daemon failed while it carried out the call; its log says more",
-            ))
-        })
 }

@@ -6,6 +6,7 @@ mod name;
 mod place;
 mod queries;
 
+pub(crate) use commands::{ADD_WORKTREE, AddedWorktree};
 pub use commands::{CompleteThread, StartThread, StartThreadRequest};
 pub use name::{NAME_LIMIT, ThreadName};
 pub use place::{Place, Places};

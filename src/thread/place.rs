@@ -11,7 +11,7 @@ use super::ThreadName;
 use crate::{
     failure::{Failure, Reason},
     git::{GitDir, Repository, Worktree},
-    store::Store,
+    store::{Line, Store},
 };
 
 /// A thread in the worktree where it is worked on.
@@ -21,6 +21,16 @@ pub struct Place {
     pub worktree: Worktree,
     /// The thread.
     pub thread: ThreadName,
+}
+
+impl Place {
+    /// Whose steps those of this place are.
+    pub(crate) fn line(&self) -> Line<'_> {
+        Line {
+            worktree: self.worktree.key(),
+            thread: self.thread.as_str(),
+        }
+    }
 }
 
 /// Finds worktrees and threads. Git is opened once for each worktree.
@@ -43,6 +53,11 @@ impl Places {
     /// The repository.
     pub fn repository(&self) -> &Repository {
         &self.repository
+    }
+
+    /// The store.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Git, opened on what all worktrees share.
@@ -120,6 +135,27 @@ impl Places {
         Ok(ThreadName::known(name))
     }
 
+    /// The thread `name`, or that of the worktree at `repo_path` where it is empty. Blocks.
+    ///
+    /// # Errors
+    /// `THREAD_UNKNOWN`, or `NO_WORKTREE` where there is no worktree to be on a thread.
+    pub fn named(&self, repo_path: &str, name: &str) -> Result<ThreadName, Failure> {
+        if name.is_empty() {
+            return self.thread_of(&self.worktree(repo_path)?);
+        }
+        let thread = ThreadName::parse(name, "name")?;
+        let known = self.store.read(|tx| tx.thread(name))?.is_some();
+        if known {
+            return Ok(thread);
+        }
+        for worktree in self.repository.worktrees()? {
+            if self.thread_of(&worktree)? == thread {
+                return Ok(thread);
+            }
+        }
+        Err(unknown(&thread))
+    }
+
     /// The place of the thread `name`, or of the worktree's own where it is empty: a thread with a
     /// worktree is worked on there, and one without wherever the caller is. Blocks.
     ///
@@ -137,7 +173,10 @@ impl Places {
         let known = self.store.read(|tx| tx.thread(name))?;
         if let Some(path) = known.as_ref().and_then(|known| known.path.as_deref()) {
             let path = Path::new(std::ffi::OsStr::from_bytes(path));
-            let worktree = self.repository.worktree_at(path).ok_or_else(|| gone(path))?;
+            let worktree = self
+                .repository
+                .worktree_at(path)
+                .ok_or_else(|| gone(path))?;
             return Ok(Place { worktree, thread });
         }
         for worktree in self.repository.worktrees()? {

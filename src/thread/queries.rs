@@ -27,6 +27,22 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// What is known of a thread without looking at others.
+    pub fn alone(thread: Thread) -> Self {
+        Self {
+            path: thread.own_path(),
+            is_current: false,
+            children: Vec::new(),
+            depth: u32::from(thread.parent_thread.is_some()),
+            thread,
+        }
+    }
+
+    /// Whether it has a worktree of its own.
+    pub fn is_isolated(&self) -> bool {
+        self.thread.path.is_some()
+    }
+
     /// Whether nothing was captured yet.
     pub fn is_draft(&self) -> bool {
         self.thread.declared && self.thread.captured_secs.is_none()
@@ -50,7 +66,10 @@ impl Overview {
             let thread = match places.thread_of(&worktree) {
                 Ok(thread) => thread,
                 Err(failure) => {
-                    tracing::warn!("the thread of {} is not known: {failure}", worktree.root.display());
+                    tracing::warn!(
+                        "the thread of {} is not known: {failure}",
+                        worktree.root.display()
+                    );
                     continue;
                 }
             };
@@ -58,7 +77,10 @@ impl Overview {
             held.push((Place { worktree, thread }, head));
         }
         for (place, head) in &held {
-            match threads.iter_mut().find(|known| known.name == place.thread.as_str()) {
+            match threads
+                .iter_mut()
+                .find(|known| known.name == place.thread.as_str())
+            {
                 Some(thread) => thread.follow(*head),
                 None => threads.push(undeclared(&place.thread, *head)),
             }
@@ -88,6 +110,12 @@ impl Overview {
 }
 
 impl Thread {
+    /// The worktree that was added for it.
+    pub(crate) fn own_path(&self) -> Option<PathBuf> {
+        let path = self.path.as_deref();
+        path.map(|path| PathBuf::from(OsStr::from_bytes(path)))
+    }
+
     /// What it is when its worktree's HEAD is `head`: a commit of the user's ends the chain.
     pub(crate) fn follow(&mut self, head: Option<StateId>) {
         let head = head.map(StateId::to_vec);
@@ -116,10 +144,9 @@ fn summary(
         .iter()
         .map(|(place, _)| place)
         .find(|place| place.thread.as_str() == thread.name);
-    let own = thread.path.as_deref().map(|path| PathBuf::from(OsStr::from_bytes(path)));
-    let is_current = held.iter().any(|(place, _)| {
-        place.thread.as_str() == thread.name && Some(&place.worktree) == here
-    });
+    let is_current = held
+        .iter()
+        .any(|(place, _)| place.thread.as_str() == thread.name && Some(&place.worktree) == here);
     let parent_of = |name: &str| {
         let found = all.iter().find(|other| other.name == name);
         found.and_then(|other| other.parent_thread.clone())
@@ -134,7 +161,9 @@ fn summary(
         above = parent_of(&name);
     }
     Summary {
-        path: own.or_else(|| place.map(|place| place.worktree.root.clone())),
+        path: thread
+            .own_path()
+            .or_else(|| place.map(|place| place.worktree.root.clone())),
         is_current,
         children: all
             .iter()
@@ -147,11 +176,6 @@ fn summary(
 }
 
 impl Places {
-    /// The store.
-    pub(crate) fn store(&self) -> &Store {
-        &self.store
-    }
-
     /// A thread's newest state, in a worktree whose HEAD is `head`.
     ///
     /// # Errors
@@ -161,7 +185,7 @@ impl Places {
         thread: &ThreadName,
         head: Option<StateId>,
     ) -> Result<Option<StateId>, Failure> {
-        let known = self.store.read(|tx| tx.thread(thread.as_str()))?;
+        let known = self.store().read(|tx| tx.thread(thread.as_str()))?;
         let current = known.and_then(|mut known| {
             known.follow(head);
             known.current_state
@@ -186,7 +210,10 @@ pub fn state_named(
     };
     if matches!(fault, NotAState::Unknown(_))
         && let Some(thread) = store.read(|tx| tx.thread(name))?
-        && let Some(state) = thread.current_state.as_deref().and_then(StateId::from_bytes)
+        && let Some(state) = thread
+            .current_state
+            .as_deref()
+            .and_then(StateId::from_bytes)
     {
         return Ok(state);
     }

@@ -7,12 +7,7 @@ use std::time::Duration;
 use tokio::{sync::watch, time::Instant};
 
 use super::{CollectGarbage, Keep, counted, refs::our_call};
-use crate::{
-    failure::Failure,
-    git::Repository,
-    mutation::Road,
-    store::Store,
-};
+use crate::{failure::Failure, git::Repository, mutation::Road, store::Store};
 
 /// Time between two looks for chains that are past their time, at least: they are kept for days.
 const PAUSE: Duration = Duration::from_secs(10 * 60);
@@ -70,7 +65,9 @@ async fn collect(
         }
         let call = our_call("upkeep/CollectGarbage");
         let dropped = road
-            .run(call, collect, |done| done.dropped_chains.to_le_bytes().to_vec())
+            .run(call, collect, |done| {
+                done.dropped_chains.to_le_bytes().to_vec()
+            })
             .await?;
         let dropped = dropped.try_into().map_or(0, u32::from_le_bytes);
         if dropped == 0 {

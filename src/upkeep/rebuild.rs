@@ -276,7 +276,8 @@ fn write_chain(tx: &WriteTx<'_>, chain: &LostChain) -> Result<Option<u64>, Failu
         None => {
             let thread = reads.thread(name)?;
             let stands_there = |thread: &Thread| {
-                thread.chain.is_none() && thread.current_state.as_deref() == Some(tip.state.as_bytes())
+                thread.chain.is_none()
+                    && thread.current_state.as_deref() == Some(tip.state.as_bytes())
             };
             let Some(thread) = thread.filter(stands_there) else {
                 return Ok(None);

@@ -37,14 +37,18 @@ impl RefFault {
         let name = &self.name;
         let short = |state: &StateId| state.short();
         match (&self.expected, &self.found) {
-            (Some(expected), None) => format!("{name} is missing, and should be at {}", short(expected)),
+            (Some(expected), None) => {
+                format!("{name} is missing, and should be at {}", short(expected))
+            }
             (Some(expected), Some(None)) => {
                 format!("{name} is damaged, and should be at {}", short(expected))
             }
             (Some(expected), Some(Some(found))) => {
                 format!("{name} is at {found}, and should be at {}", short(expected))
             }
-            (None, Some(Some(found))) => format!("{name} at {} is not known to the database", short(found)),
+            (None, Some(Some(found))) => {
+                format!("{name} at {} is not known to the database", short(found))
+            }
             (None, _) => format!("{name} is not known to the database, and damaged"),
         }
     }
@@ -71,7 +75,9 @@ pub(super) fn compare(expected: &ExpectedRefs, found: &OwnRefs) -> Vec<RefFault>
             found: found.get(name).copied(),
         })
         .collect();
-    let unknown = found.iter().filter(|(name, _)| !expected.contains_key(*name));
+    let unknown = found
+        .iter()
+        .filter(|(name, _)| !expected.contains_key(*name));
     faults.extend(unknown.map(|(name, found)| RefFault {
         name: name.clone(),
         expected: None,
@@ -98,7 +104,8 @@ impl Mutation for MendRefs {
     async fn prepare(&mut self) -> Result<(), Failure> {
         let (git, mut faults) = (self.git.clone(), std::mem::take(&mut self.faults));
         // A ref to nothing is worse than none: Git would refuse to collect its garbage.
-        let leads = move |fault: &RefFault| fault.expected.is_some_and(|state| git.has_object(state));
+        let leads =
+            move |fault: &RefFault| fault.expected.is_some_and(|state| git.has_object(state));
         self.faults = blocking(move || {
             faults.retain(leads);
             Ok(faults)
@@ -132,11 +139,7 @@ impl Mutation for MendRefs {
 ///
 /// # Errors
 /// When Git's refs or the store cannot be read.
-pub async fn reconcile(
-    repository: &Repository,
-    store: &Store,
-    road: &Road,
-) -> Result<(), Failure> {
+pub async fn reconcile(repository: &Repository, store: &Store, road: &Road) -> Result<(), Failure> {
     let (here, known) = (repository.clone(), store.clone());
     let (faults, lost) = blocking(move || {
         let found = here.own_refs()?;
@@ -148,8 +151,9 @@ pub async fn reconcile(
     if faults.is_empty() {
         return Ok(());
     }
-    let (known, unknown): (Vec<_>, Vec<_>) =
-        faults.into_iter().partition(|fault| fault.expected.is_some());
+    let (known, unknown): (Vec<_>, Vec<_>) = faults
+        .into_iter()
+        .partition(|fault| fault.expected.is_some());
     if lost {
         tracing::warn!(
             refs = unknown.len(),
@@ -180,9 +184,13 @@ async fn mend(road: &Road, git: GitDir, faults: Vec<RefFault>) -> Result<(), Fai
     if faults.is_empty() {
         return Ok(());
     }
-    road.run(our_call("upkeep/MendRefs"), MendRefs::new(git, faults), |_| Vec::new())
-        .await
-        .map(drop)
+    road.run(
+        our_call("upkeep/MendRefs"),
+        MendRefs::new(git, faults),
+        |_| Vec::new(),
+    )
+    .await
+    .map(drop)
 }
 
 /// A change of the daemon's own, which leaves no entry in the log.

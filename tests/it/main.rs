@@ -13,7 +13,11 @@ mod rpc;
 mod activation;
 mod address;
 mod bounds;
+#[allow(dead_code)]
+mod states;
+
 mod capture_tree;
+mod captures;
 mod cli;
 mod docs;
 mod durable;
@@ -32,9 +36,11 @@ mod operations;
 mod packaging;
 mod places;
 mod reflection;
+mod restores;
 mod service;
 mod service_life;
 mod service_load;
 mod strangers;
+mod threads;
 mod wal;
 mod wire;

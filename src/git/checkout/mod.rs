@@ -14,7 +14,7 @@ use std::{
 use gix::{ObjectId, bstr::BString, bstr::ByteSlice, index::entry::Mode};
 
 use super::{
-    Change, Entry, Error, ObjectError, ScanError, Scanner, diff_trees, objects::sync,
+    Change, Entry, Error, GitDir, ObjectError, ScanError, Scanner, objects::sync,
     repo_path::is_safe, scan::disk,
 };
 use crate::failure::{Failure, Reason};
@@ -145,14 +145,14 @@ impl Plan {
     /// # Errors
     /// When a tree cannot be read, or has a path that must not be written.
     pub fn new(
-        git: &gix::Repository,
+        git: &GitDir,
         scanner: &mut Scanner,
         from: ObjectId,
         to: ObjectId,
     ) -> Result<Self, CheckoutError> {
         let mut left_alone = Vec::new();
         let mut changes = Vec::new();
-        for change in diff_trees(git, from, to, &[])? {
+        for change in git.diff(from, to, &[])? {
             if !is_safe(change.path.as_bstr()) {
                 return Err(CheckoutError::Unsafe { path: change.path });
             }
@@ -212,7 +212,7 @@ fn staging_folder(root: &Path) -> PathBuf {
 /// # Errors
 /// Why not; the worktree is then as it was, unless the error says otherwise.
 pub fn check_out(
-    git: &gix::Repository,
+    git: &GitDir,
     scanner: &mut Scanner,
     plan: &Plan,
     done: &AtomicU64,
@@ -222,7 +222,7 @@ pub fn check_out(
     }
     let folder = staging_folder(scanner.root());
     let stage = Stage::new(&folder)?;
-    if let Err(error) = stage.write(git, scanner.root(), plan) {
+    if let Err(error) = stage.write(&git.local(), scanner.root(), plan) {
         stage.discard();
         return Err(error);
     }
@@ -296,7 +296,7 @@ fn move_all(
 /// # Errors
 /// When it cannot be put back.
 pub fn undo_interrupted(
-    git: &gix::Repository,
+    git: &GitDir,
     scanner: &mut Scanner,
     plan: &Plan,
 ) -> Result<Vec<BString>, CheckoutError> {

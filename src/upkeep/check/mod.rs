@@ -49,7 +49,11 @@ pub async fn check(checkup: Checkup) -> Result<Vec<Finding>, Failure> {
     findings.extend(checked.unwrap_or_else(|failure| vec![unseen(Area::Refs, &failure)]));
     let rest = move || {
         let mut rest = objects(&repository, &store);
-        rest.extend(surroundings(&repository, checkup.client_version.as_deref(), repair));
+        rest.extend(surroundings(
+            &repository,
+            checkup.client_version.as_deref(),
+            repair,
+        ));
         Ok(rest)
     };
     findings.extend(blocking(rest).await?);

@@ -22,7 +22,10 @@ pub(in crate::upkeep) fn objects(repository: &Repository, store: &Store) -> Vec<
     let mut look = |(state, tree): (Vec<u8>, Vec<u8>)| {
         let fault = match (StateId::from_bytes(&state), GitDir::object_id(&tree)) {
             (Some(state), Ok(tree)) => (state.to_string(), intact.fault(state, tree)?),
-            _ => ("an unreadable id".to_owned(), "its row is damaged".to_owned()),
+            _ => (
+                "an unreadable id".to_owned(),
+                "its row is damaged".to_owned(),
+            ),
         };
         Some(fault)
     };

@@ -48,25 +48,26 @@ fn folders(repository: &Repository, repair: bool) -> Vec<Finding> {
     let linked = repository.linked_worktrees().len();
     let good = match linked {
         0 => "there is no linked worktree".to_owned(),
-        _ => format!("{} with links to the socket", counted(linked as u64, "linked worktree")),
+        _ => format!(
+            "{} with links to the socket",
+            counted(linked as u64, "linked worktree")
+        ),
     };
     findings.extend(told(Area::Links, &before.1, &after.1, &good));
     findings
 }
 
-fn told(
-    area: Area,
-    before: &[FolderFault],
-    after: &[FolderFault],
-    good: &str,
-) -> Vec<Finding> {
+fn told(area: Area, before: &[FolderFault], after: &[FolderFault], good: &str) -> Vec<Finding> {
     if before.is_empty() && after.is_empty() {
         return vec![Finding::new(area, Severity::Good, good)];
     }
-    let mended = before.iter().filter(|fault| !after.contains(fault)).map(|fault| {
-        let message = format!("{} {}; mended", fault.path.display(), fault.what);
-        Finding::new(area, Severity::Repaired, message)
-    });
+    let mended = before
+        .iter()
+        .filter(|fault| !after.contains(fault))
+        .map(|fault| {
+            let message = format!("{} {}; mended", fault.path.display(), fault.what);
+            Finding::new(area, Severity::Repaired, message)
+        });
     let left = after.iter().map(|fault| {
         let remedy = fault.remedy.unwrap_or("`heddle doctor --repair` mends it");
         let message = format!("{} {}; {remedy}", fault.path.display(), fault.what);
@@ -92,7 +93,9 @@ fn versions(client: Option<&str>) -> Vec<Finding> {
         Err(error) => Finding::new(
             Area::Versions,
             Severity::Bad,
-            format!("{error}; without Git no worktree can be added for a thread: install it, or put it on the daemon's PATH"),
+            format!(
+                "{error}; without Git no worktree can be added for a thread: install it, or put it on the daemon's PATH"
+            ),
         ),
     };
     vec![heddle, git]

@@ -1,0 +1,123 @@
+//! Telling states apart, and the worktree from a state.
+
+use std::sync::Arc;
+
+use super::{Captures, restore::check_paths, snapshot::Look};
+use crate::{
+    failure::Failure,
+    git::{Compare, Comparison, GitDir, ObjectId, RepoPath, compare_trees},
+    mutation::blocking,
+    thread::{Place, state_named},
+};
+
+/// What to compare, and how much of it to tell.
+#[derive(Debug, Clone)]
+pub struct CompareRequest {
+    /// A path in the worktree that is meant; empty for the main one.
+    pub repo_path: String,
+    /// The older side; empty for the newest state.
+    pub from: String,
+    /// The newer side; empty for the worktree as it is now.
+    pub to: String,
+    /// Files and folders to look at; none means everything.
+    pub paths: Vec<String>,
+    /// Whether patches are wanted.
+    pub patch: bool,
+    /// Go on after this path.
+    pub after: String,
+    /// Changes to tell at most.
+    pub limit: usize,
+    /// Bytes of patches to tell at most.
+    pub patch_bytes: usize,
+}
+
+/// How two sides differ.
+#[derive(Debug)]
+pub struct Compared {
+    /// The older side's tree.
+    pub from: ObjectId,
+    /// The newer side's tree.
+    pub to: ObjectId,
+    /// A page of what differs.
+    pub page: Comparison,
+}
+
+/// Tells two sides apart.
+///
+/// # Errors
+/// When a side or a path is not known, or the worktree cannot be read.
+pub async fn compare(captures: &Arc<Captures>, asked: CompareRequest) -> Result<Compared, Failure> {
+    if asked.to.is_empty() {
+        let (place, mut held) = captures.hold(&asked.repo_path).await?;
+        let captures = Arc::clone(captures);
+        return blocking(move || {
+            let git = captures.places.git_of(&place.worktree)?;
+            let look = Look::take(&captures, place.clone(), &mut held)?;
+            // Others may go on while Git compares.
+            drop(held);
+            let newest = look
+                .newest
+                .map_or_else(|| git.empty_tree(), |(_, tree)| tree);
+            let from = captures.side(&git, &asked.from, "from", newest)?;
+            page(&git, &place, from, look.tree, &asked)
+        })
+        .await;
+    }
+    let captures = Arc::clone(captures);
+    blocking(move || {
+        let here = captures.places.worktree(&asked.repo_path)?;
+        let place = captures.places.find(here, "")?;
+        let git = captures.places.git_of(&place.worktree)?;
+        let head = git.head()?.commit;
+        let newest = match captures.places.current_state(&place.thread, head)? {
+            Some(state) => git.tree_of(state)?,
+            None => git.empty_tree(),
+        };
+        let from = captures.side(&git, &asked.from, "from", newest)?;
+        let to = captures.side(&git, &asked.to, "to", newest)?;
+        page(&git, &place, from, to, &asked)
+    })
+    .await
+}
+
+impl Captures {
+    fn side(
+        &self,
+        git: &GitDir,
+        name: &str,
+        field: &'static str,
+        newest: ObjectId,
+    ) -> Result<ObjectId, Failure> {
+        if name.is_empty() {
+            return Ok(newest);
+        }
+        let state = state_named(self.places.store(), git, name, field)?;
+        Ok(git.tree_of(state)?)
+    }
+}
+
+fn page(
+    git: &GitDir,
+    place: &Place,
+    from: ObjectId,
+    to: ObjectId,
+    asked: &CompareRequest,
+) -> Result<Compared, Failure> {
+    let root = &place.worktree.root;
+    let paths = asked.paths.iter().map(|path| RepoPath::parse(root, path));
+    let paths = paths.collect::<Result<Vec<_>, _>>()?;
+    check_paths(git, [from, to], &paths)?;
+    let page = compare_trees(
+        git,
+        &Compare {
+            from,
+            to,
+            paths: &paths,
+            patch: asked.patch,
+            after: &asked.after,
+            limit: asked.limit,
+            patch_bytes: asked.patch_bytes,
+        },
+    )?;
+    Ok(Compared { from, to, page })
+}

@@ -1,0 +1,96 @@
+//! What a start does about effects that were cut short: it undoes them, and never overwrites a file
+//! that is neither as before nor as planned (G9): it reports it.
+
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
+
+use super::{
+    Captures,
+    restore::{RESTORE, RestoreIntent},
+};
+use crate::{
+    failure::Failure,
+    git::{GitDir, ObjectId, Plan, Scanner, undo_interrupted},
+    store::IntentRecord,
+    thread::{ADD_WORKTREE, AddedWorktree},
+};
+
+impl Captures {
+    /// Undoes what was cut short; answers the ids of the intents that need nothing more. Blocks.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn recover(&self) -> Result<Vec<i64>, Failure> {
+        let intents = self.places.store().read(|tx| tx.intents())?;
+        let mut ended = Vec::new();
+        // The newest first: an older one may be what it built upon.
+        for intent in intents.iter().rev() {
+            match self.undo(intent) {
+                Ok(()) => ended.push(intent.id),
+                Err(failure) => tracing::error!(
+                    "what was cut short could not be undone, and will be tried again: {failure}"
+                ),
+            }
+        }
+        Ok(ended)
+    }
+
+    fn undo(&self, intent: &IntentRecord) -> Result<(), Failure> {
+        let body = intent.body.as_str();
+        match intent.kind.as_str() {
+            RESTORE => match serde_json::from_str::<RestoreIntent>(body) {
+                Ok(restore) => return self.undo_restore(&restore),
+                Err(e) => {
+                    tracing::error!("a restore that was cut short is not known any more: {e}")
+                }
+            },
+            ADD_WORKTREE => match serde_json::from_str::<AddedWorktree>(body) {
+                Ok(added) => {
+                    let path = Path::new(OsStr::from_bytes(&added.path));
+                    tracing::info!(path = %path.display(), "removing a worktree that was being added");
+                    self.places.repository().remove_worktree(path)?;
+                }
+                Err(e) => {
+                    tracing::error!("a worktree that was being added is not known any more: {e}")
+                }
+            },
+            other => {
+                tracing::warn!("an effect of the kind {other} was cut short, and is not known here")
+            }
+        }
+        Ok(())
+    }
+
+    fn undo_restore(&self, restore: &RestoreIntent) -> Result<(), Failure> {
+        let root = Path::new(OsStr::from_bytes(&restore.root));
+        let Some(worktree) = self.places.repository().worktree_at(root) else {
+            tracing::warn!(
+                "the worktree {} is gone, and with it a restore that was cut short",
+                root.display()
+            );
+            return Ok(());
+        };
+        let tree = |hex: &str| ObjectId::from_hex(hex.as_bytes());
+        let (Ok(from), Ok(to)) = (tree(&restore.from), tree(&restore.to)) else {
+            tracing::error!(
+                "a restore of {} that was cut short is damaged",
+                root.display()
+            );
+            return Ok(());
+        };
+        tracing::info!(worktree = %root.display(), "undoing a restore that was cut short");
+        let git = GitDir::open(&worktree.git_dir)?;
+        // It knows nothing yet: every path is looked at as it is.
+        let nothing_known = self.places.repository().store_dir().join("no-cache");
+        let mut scanner = Scanner::new(worktree, nothing_known)?;
+        let plan = Plan::new(&git, &mut scanner, from, to)?;
+        for path in undo_interrupted(&git, &mut scanner, &plan)? {
+            tracing::warn!(
+                "{path} was changed after a restore was cut short, and is left as it is"
+            );
+        }
+        if let Some(index) = &restore.index {
+            index.take_back()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,432 @@
+//! Restoring: the worktree, or some paths of it, become what a state holds. What is there is captured
+//! first, so that nothing is lost. The rescue and the intent are committed, then the worktree is
+//! changed, then the outcome is committed; a start finds an open intent and undoes it.
+
+use std::sync::{Arc, atomic::AtomicU64};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedMutexGuard;
+
+use super::{
+    Captures,
+    commands::unprepared,
+    scanners::Held,
+    snapshot::{
+        Look, Says, Snapshot, add_to_chain, commit, end_chain, end_chain_of_commit, moved, paths,
+    },
+    target::{Goal, Move, Target},
+};
+use crate::{
+    failure::{Failure, Reason},
+    git::{
+        Change, CheckedOut, CheckoutError, GitDir, IndexUpdate, ObjectBatch, ObjectId, Plan,
+        RefMove, RepoPath, SavedIndex, StateId, check_out, shown_path, undo_interrupted,
+    },
+    mutation::{Caller, Entry, Intent, Mutation, Trace, Unfinished, Verb, blocking, now_secs},
+    store::{StateRecord, WriteTx},
+    thread::{Place, Thread},
+};
+
+/// The kind of intent that stands for a restore under way.
+pub(super) const RESTORE: &str = "restore";
+
+/// A restore under way, as it is written down before.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct RestoreIntent {
+    /// The worktree's root, in bytes.
+    pub(super) root: Vec<u8>,
+    /// The tree that the worktree had, in hex.
+    pub(super) from: String,
+    /// The tree that it is to have, in hex.
+    pub(super) to: String,
+    /// The index before and after, where it follows.
+    pub(super) index: Option<SavedIndex>,
+}
+
+/// What is to be restored.
+#[derive(Debug, Clone)]
+pub struct RestoreRequest {
+    /// A path in the worktree that is meant; empty for the main one.
+    pub repo_path: String,
+    /// Where to go.
+    pub target: Target,
+    /// Files and folders to restore, from the worktree's root; none means everything.
+    pub paths: Vec<String>,
+    /// Whether the index follows.
+    pub update_index: bool,
+}
+
+/// What was restored.
+#[derive(Debug, Clone)]
+pub struct Restored {
+    /// The state that the worktree has now.
+    pub state: StateId,
+    /// The state that holds what was there before.
+    pub rescue: StateId,
+    /// The worktree's thread.
+    pub thread: String,
+    /// What was written and removed.
+    pub checked_out: CheckedOut,
+    /// What changed, in order.
+    pub changes: Arc<[Change]>,
+    /// What was not the restore's to touch.
+    pub left_alone: Vec<String>,
+    /// Steps that can be undone and redone now.
+    pub steps_left: (u32, u32),
+}
+
+/// Takes a worktree to a state.
+pub struct RestoreState {
+    captures: Arc<Captures>,
+    asked: RestoreRequest,
+    caller: Caller,
+    prepared: Option<Prepared>,
+    done: Trace,
+}
+
+/// All that is known before anything is changed, and what keeps others away until it is published.
+struct Prepared {
+    rescue: Snapshot,
+    goal: Goal,
+    /// The change id of a state of its own, where only some paths are restored.
+    grafted: Option<String>,
+    plan: Plan,
+    changes: Arc<[Change]>,
+    index: Option<IndexUpdate>,
+    checked_out: CheckedOut,
+    git: GitDir,
+    held: Held,
+    _thread: OwnedMutexGuard<()>,
+}
+
+impl RestoreState {
+    /// The change that restores what is asked for.
+    pub fn new(captures: Arc<Captures>, asked: RestoreRequest, caller: Caller) -> Self {
+        Self {
+            captures,
+            asked,
+            caller,
+            prepared: None,
+            done: Trace::default(),
+        }
+    }
+
+    fn prepared(&self) -> Result<&Prepared, Failure> {
+        self.prepared.as_ref().ok_or_else(unprepared)
+    }
+
+    /// What the summary calls the way that is gone.
+    fn way(&self, goal: &Goal) -> String {
+        let state = goal.state.short();
+        let steps = |n: u32| {
+            if n == 1 {
+                "1 step".to_owned()
+            } else {
+                format!("{n} steps")
+            }
+        };
+        match goal.step {
+            Some(Move::Back(n)) => format!("undid {}, to {state}", steps(n)),
+            Some(Move::Forth(n)) => format!("redid {}, to {state}", steps(n)),
+            None if self.asked.paths.is_empty() => format!("restored {state}"),
+            None => format!("restored {} of {state}", paths(self.asked.paths.len())),
+        }
+    }
+}
+
+/// Prepares a restore: the rescue's objects, the plan, the index that is to be. Blocks.
+fn prepare(
+    captures: &Captures,
+    place: Place,
+    mut held: Held,
+    thread: OwnedMutexGuard<()>,
+    asked: &RestoreRequest,
+    caller: &Caller,
+) -> Result<Prepared, Failure> {
+    let says = Says {
+        actor: caller.actor.clone(),
+        agent: caller.agent.clone(),
+        intent: "Before a restore".to_owned(),
+        confidence: None,
+    };
+    let root = place.worktree.root.clone();
+    let wanted = asked
+        .paths
+        .iter()
+        .map(|path| RepoPath::parse(&root, path))
+        .collect::<Result<Vec<_>, _>>()?;
+    let git = captures.places.git_of(&place.worktree)?;
+    let rescue = Snapshot::take(captures, place.clone(), &mut held, &says)?;
+    let mut goal = asked.target.resolve(captures, &git, &rescue.look)?;
+    let grafted = if wanted.is_empty() {
+        None
+    } else {
+        check_paths(&git, [rescue.look.tree, goal.tree], &wanted)?;
+        graft(&git, &rescue, &mut goal, &wanted, says)?
+    };
+    let plan = Plan::new(&git, held.scanner()?, rescue.look.tree, goal.tree)?;
+    let index = if asked.update_index {
+        let update = IndexUpdate::prepare(
+            captures.places.repository(),
+            &place.worktree,
+            goal.tree,
+            &wanted,
+        )?;
+        Some(update)
+    } else {
+        None
+    };
+    Ok(Prepared {
+        changes: plan.changes.clone().into(),
+        rescue,
+        goal,
+        grafted,
+        plan,
+        index,
+        checked_out: CheckedOut::default(),
+        git,
+        held,
+        _thread: thread,
+    })
+}
+
+/// Refuses a path that is nowhere.
+pub(super) fn check_paths(
+    git: &GitDir,
+    trees: [ObjectId; 2],
+    wanted: &[RepoPath],
+) -> Result<(), Failure> {
+    for path in wanted {
+        if !git.has_path(trees[0], path)? && !git.has_path(trees[1], path)? {
+            return Err(Failure::field(
+                Reason::PathUnknown,
+                "paths",
+                format!(
+                    "there is no {:?} on either side; give paths from the worktree's root",
+                    shown_path(path.as_bstr())
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Only some paths are restored: the goal becomes a state of its own, which comes after the rescue;
+/// answers its change id, unless nothing changes.
+fn graft(
+    git: &GitDir,
+    rescue: &Snapshot,
+    goal: &mut Goal,
+    wanted: &[RepoPath],
+    says: Says,
+) -> Result<Option<String>, Failure> {
+    let objects = ObjectBatch::new(git);
+    let changes = git.diff(rescue.look.tree, goal.tree, wanted)?;
+    goal.tree = objects.graft(rescue.look.tree, &changes)?;
+    if goal.tree == rescue.look.tree {
+        goal.state = rescue.state;
+        return Ok(None);
+    }
+    let says = Says {
+        intent: format!("Restore {} of {}", paths(wanted.len()), goal.state),
+        ..says
+    };
+    let thread = &rescue.look.place.thread;
+    let (state, change_id) = commit(&objects, goal.tree, Some(rescue.state), thread, &says)?;
+    objects.finish().map_err(|e| Failure::from(&e))?;
+    goal.state = state;
+    Ok(Some(change_id))
+}
+
+impl Prepared {
+    /// Changes the worktree, and the index where it follows. Blocks.
+    fn act(&mut self) -> Result<(), Unfinished> {
+        let done = AtomicU64::new(0);
+        let scanner = self.held.scanner()?;
+        let checked_out = check_out(&self.git, scanner, &self.plan, &done);
+        self.checked_out = checked_out.map_err(|error| Unfinished {
+            undone: !matches!(error, CheckoutError::NotUndone { .. }),
+            failure: error.into(),
+        })?;
+        let Some(index) = &self.index else {
+            return Ok(());
+        };
+        let Err(error) = index.install() else {
+            return Ok(());
+        };
+        let failure = Failure::from(error);
+        match self.take_back() {
+            Ok(()) => Err(failure.into()),
+            Err(left) => {
+                tracing::error!("a restore could not be undone: {left}");
+                let undone = false;
+                Err(Unfinished { failure, undone })
+            }
+        }
+    }
+
+    /// Puts back what was changed. Blocks.
+    fn take_back(&mut self) -> Result<(), Failure> {
+        let unknown = undo_interrupted(&self.git, self.held.scanner()?, &self.plan)?;
+        if let Some(index) = self.index.take() {
+            index.saved().take_back()?;
+            index.discard();
+        }
+        match unknown.first() {
+            None => Ok(()),
+            Some(path) => Err(Failure::new(
+                Reason::WorktreeChanged,
+                format!("{path} was changed while the restore was undone, and is left as it is"),
+            )),
+        }
+    }
+
+    fn intent(&self) -> RestoreIntent {
+        let worktree = self.held.worktree();
+        RestoreIntent {
+            root: worktree.key().to_vec(),
+            from: self.plan.from.to_string(),
+            to: self.plan.to.to_string(),
+            index: self.index.as_ref().map(|index| index.saved().clone()),
+        }
+    }
+
+    /// Commits that the worktree has another state now.
+    fn apply(&self, tx: &WriteTx<'_>, trace: &mut Trace) -> Result<Thread, Failure> {
+        let (rescue, goal) = (&self.rescue, &self.goal);
+        let Look { place, head, .. } = &rescue.look;
+        let name = &place.thread;
+        let known = tx.reads().thread(name.as_str())?;
+        let mut thread = known.unwrap_or_else(|| Thread::new(name, now_secs()));
+        end_chain_of_commit(tx, name, &mut thread, *head, trace)?;
+        let current = thread.current_state.as_deref();
+        if current.is_some_and(|current| current != rescue.state.as_bytes()) {
+            return Err(moved(name));
+        }
+        let now = now_secs();
+        if let Some(change_id) = &self.grafted {
+            let grafted = StateRecord {
+                state_id: goal.state.to_vec(),
+                chain: 0,
+                parent: Some(rescue.state.to_vec()),
+                tree: goal.tree.as_bytes().to_vec(),
+                thread: thread.name.clone(),
+                change_id: change_id.clone(),
+                captured_secs: now,
+            };
+            add_to_chain(tx, &mut thread, grafted)?;
+        } else if goal.state != rescue.state {
+            end_chain(tx, name, &mut thread, trace)?;
+            thread.current_state = Some(goal.state.to_vec());
+        }
+        let base = rescue.look.newest.map(|(state, _)| state.to_vec());
+        thread.base_state = thread.base_state.take().or(base);
+        thread.conflicted = false;
+        thread.active_secs = now;
+        tx.put_thread(&thread)?;
+        trace.refs.push(RefMove::to(name.reference(), goal.state));
+        self.step(tx)?;
+        Ok(thread)
+    }
+
+    fn step(&self, tx: &WriteTx<'_>) -> Result<(), Failure> {
+        let (goal, line) = (&self.goal, self.rescue.look.place.line());
+        let reads = tx.reads();
+        let step = match goal.step {
+            Some(Move::Back(n)) => reads.step_back(line, n)?,
+            Some(Move::Forth(n)) => reads.step_forth(line, n)?,
+            None => None,
+        };
+        match step.filter(|step| step.state_id == goal.state.as_bytes() && self.grafted.is_none()) {
+            Some(step) => tx.stand_at(line, step.id)?,
+            None => tx.take_step(line, goal.state.as_bytes(), goal.tree.as_bytes())?,
+        }
+        Ok(())
+    }
+}
+
+impl Mutation for RestoreState {
+    type Output = Restored;
+
+    async fn prepare(&mut self) -> Result<(), Failure> {
+        let (place, held) = self.captures.hold(&self.asked.repo_path).await?;
+        let thread = self.captures.threads.hold(&place.thread).await;
+        let captures = Arc::clone(&self.captures);
+        let (asked, caller) = (self.asked.clone(), self.caller.clone());
+        let prepared =
+            blocking(move || prepare(&captures, place, held, thread, &asked, &caller)).await?;
+        self.prepared = Some(prepared);
+        Ok(())
+    }
+
+    fn intent(&self) -> Option<Intent> {
+        let prepared = self.prepared.as_ref()?;
+        Some(Intent::new(RESTORE, &prepared.intent()))
+    }
+
+    fn before(&mut self, tx: &WriteTx<'_>) -> Result<Trace, Failure> {
+        let (_, trace) = self.prepared()?.rescue.apply(tx)?;
+        Ok(trace)
+    }
+
+    async fn act(&mut self) -> Result<(), Unfinished> {
+        let mut prepared = self.prepared.take().ok_or_else(unprepared)?;
+        let (prepared, acted) = blocking(move || {
+            let acted = prepared.act();
+            Ok((prepared, acted))
+        })
+        .await
+        .map_err(|failure| Unfinished {
+            failure,
+            undone: false,
+        })?;
+        self.prepared = Some(prepared);
+        acted
+    }
+
+    async fn undo(&mut self) -> Result<(), Failure> {
+        let mut prepared = self.prepared.take().ok_or_else(unprepared)?;
+        blocking(move || prepared.take_back()).await
+    }
+
+    fn apply(&mut self, tx: &WriteTx<'_>) -> Result<Restored, Failure> {
+        let prepared = self.prepared()?;
+        let mut trace = Trace::default();
+        let thread = prepared.apply(tx, &mut trace)?;
+        let goal = &prepared.goal;
+        trace.entry = Some(Entry {
+            thread: Some(thread.name.clone()),
+            state_id: Some(goal.state.to_vec()),
+            ..Entry::new(Verb::Goto, self.way(goal))
+        });
+        let restored = Restored {
+            state: goal.state,
+            rescue: prepared.rescue.state,
+            thread: thread.name,
+            checked_out: prepared.checked_out.clone(),
+            changes: Arc::clone(&prepared.changes),
+            left_alone: prepared.plan.left_alone.clone(),
+            steps_left: tx.reads().steps_left(prepared.rescue.look.place.line())?,
+        };
+        self.done = trace;
+        Ok(restored)
+    }
+
+    fn describe(&self, _: &Restored) -> Option<Entry> {
+        self.done.entry.clone()
+    }
+
+    fn refs(&self, _: &Restored) -> Vec<RefMove> {
+        self.done.refs.clone()
+    }
+
+    fn publish(&mut self, _: &Restored) {
+        let index = self
+            .prepared
+            .as_mut()
+            .and_then(|prepared| prepared.index.take());
+        if let Some(index) = index {
+            index.discard();
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! How two trees differ, for people: with renames, counts of lines and patches. Git makes them
+//! (git-diff-tree(1)); they are read page by page, so that no difference is too large.
+
+use std::{
+    io::{self, Read},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use gix::bstr::{BStr, BString, ByteSlice};
+
+use super::{Change, Error, GitDir, ObjectId, RepoPath, worktrees::git_command};
+
+/// What happened to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileChangeKind {
+    /// It is new.
+    Added,
+    /// Its content or its mode changed.
+    Modified,
+    /// It is gone.
+    Deleted,
+    /// It has another path.
+    Renamed,
+    /// It is of another type, such as a link.
+    TypeChanged,
+}
+
+/// A change of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileChange {
+    /// Path from the root.
+    pub path: BString,
+    /// What happened.
+    pub kind: FileChangeKind,
+    /// Where it was before, if elsewhere.
+    pub old_path: Option<BString>,
+    /// Mode before; 0 when it is new.
+    pub old_mode: u32,
+    /// Mode now; 0 when it is gone.
+    pub new_mode: u32,
+    /// Lines added and removed; `None` where they were not counted, or it is binary.
+    pub lines: Option<(u32, u32)>,
+    /// Whether Git takes it for binary.
+    pub binary: bool,
+    /// The change in Git's patch format, if it was asked for and is not too large.
+    pub patch: Option<Vec<u8>>,
+    /// Whether it was asked for and is too large.
+    pub patch_left_out: bool,
+}
+
+impl From<&Change> for FileChange {
+    fn from(change: &Change) -> Self {
+        let mode = |entry: Option<super::Entry>| entry.map_or(0, |entry| entry.mode.bits());
+        let (old_mode, new_mode) = (mode(change.before), mode(change.after));
+        const TYPE: u32 = 0o170_000;
+        let kind = match (old_mode, new_mode) {
+            (0, _) => FileChangeKind::Added,
+            (_, 0) => FileChangeKind::Deleted,
+            (old, new) if old & TYPE != new & TYPE => FileChangeKind::TypeChanged,
+            _ => FileChangeKind::Modified,
+        };
+        Self {
+            path: change.path.clone(),
+            kind,
+            old_path: None,
+            old_mode,
+            new_mode,
+            lines: None,
+            binary: false,
+            patch: None,
+            patch_left_out: false,
+        }
+    }
+}
+
+/// What to compare, and how much of it to tell.
+#[derive(Debug, Clone, Copy)]
+pub struct Compare<'a> {
+    /// The older tree.
+    pub from: ObjectId,
+    /// The newer tree.
+    pub to: ObjectId,
+    /// Files and folders to look at; none means everything.
+    pub paths: &'a [RepoPath],
+    /// Whether patches are wanted.
+    pub patch: bool,
+    /// Go on after this path, as [`super::shown_path`] has it.
+    pub after: &'a str,
+    /// Changes to tell at most.
+    pub limit: usize,
+    /// Bytes of patches to tell at most; one that is larger is left out.
+    pub patch_bytes: usize,
+}
+
+/// A page of changes.
+#[derive(Debug, Default)]
+pub struct Comparison {
+    /// The changes, in order.
+    pub changes: Vec<FileChange>,
+    /// Whether more come after.
+    pub truncated: bool,
+    /// Changes in all.
+    pub total: usize,
+}
+
+/// Compares two trees. Blocks.
+///
+/// # Errors
+/// What Git says.
+pub fn compare_trees(git: &GitDir, asked: &Compare<'_>) -> Result<Comparison, Error> {
+    if asked.from == asked.to {
+        return Ok(Comparison::default());
+    }
+    let git_dir = git.local().git_dir().to_owned();
+    let listed = listed(&git_dir, asked)?;
+    let total = listed.len();
+    let begin = begin(&listed, asked.after);
+    let mut changes: Vec<FileChange> = listed.into_iter().skip(begin).take(asked.limit).collect();
+    if asked.patch {
+        add_patches(&git_dir, asked, &mut changes)?;
+    }
+    Ok(Comparison {
+        truncated: begin + changes.len() < total,
+        changes,
+        total,
+    })
+}
+
+/// Where to go on.
+fn begin(listed: &[FileChange], after: &str) -> usize {
+    if after.is_empty() {
+        return 0;
+    }
+    let told = |change: &FileChange| super::shown_path(change.path.as_bstr()) == after;
+    match listed.iter().position(told) {
+        Some(last) => last + 1,
+        // It is not there any more: the order of paths says where it was.
+        None => listed.partition_point(|change| change.path <= after.as_bytes()),
+    }
+}
+
+fn diff_tree(git_dir: &Path, asked: &Compare<'_>) -> Command {
+    let mut git = git_command(
+        git_dir,
+        [
+            "diff-tree",
+            "-r",
+            "-M",
+            "--no-ext-diff",
+            "--no-textconv",
+            "--full-index",
+        ],
+    );
+    // A path is meant as it is, whatever stars and brackets it has.
+    git.env("GIT_LITERAL_PATHSPECS", "1");
+    git.stdout(Stdio::piped()).stderr(Stdio::piped());
+    git.args([asked.from.to_string(), asked.to.to_string()]);
+    git
+}
+
+/// Everything that differs, with counts of lines.
+fn listed(git_dir: &Path, asked: &Compare<'_>) -> Result<Vec<FileChange>, Error> {
+    let mut git = diff_tree(git_dir, asked);
+    git.args(["--raw", "--numstat", "-z", "--"]);
+    git.args(asked.paths.iter().map(|path| to_os(path.as_bstr())));
+    let output = git.output().map_err(cannot_run)?;
+    if !output.status.success() {
+        return Err(Error::Git(
+            String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        ));
+    }
+    parse(&output.stdout)
+        .ok_or_else(|| Error::Git("git diff-tree said something that is not understood".to_owned()))
+}
+
+/// `:old new id id S NUL path NUL [path NUL]`, for all; then `added TAB removed TAB path NUL`, or
+/// with both paths behind a NUL where it was renamed (git-diff-tree(1), RAW OUTPUT FORMAT, -z).
+fn parse(output: &[u8]) -> Option<Vec<FileChange>> {
+    let mut fields = output.split(|byte| *byte == 0).peekable();
+    let mut changes = Vec::new();
+    while let Some(header) = fields.next_if(|field| field.first() == Some(&b':')) {
+        let mut parts = header[1..].split_str(" ");
+        let mut mode = || u32::from_str_radix(parts.next()?.to_str().ok()?, 8).ok();
+        let (old_mode, new_mode) = (mode()?, mode()?);
+        let status = *parts.nth(2)?.first()?;
+        let first = BString::from(fields.next()?);
+        let (kind, old_path, path) = match status {
+            b'A' => (FileChangeKind::Added, None, first),
+            b'D' => (FileChangeKind::Deleted, None, first),
+            b'T' => (FileChangeKind::TypeChanged, None, first),
+            b'R' => (
+                FileChangeKind::Renamed,
+                Some(first),
+                BString::from(fields.next()?),
+            ),
+            _ => (FileChangeKind::Modified, None, first),
+        };
+        changes.push(FileChange {
+            path,
+            kind,
+            old_path,
+            old_mode,
+            new_mode,
+            lines: None,
+            binary: false,
+            patch: None,
+            patch_left_out: false,
+        });
+    }
+    for change in &mut changes {
+        let mut counts = fields.next()?.splitn_str(3, "\t");
+        let mut count = || counts.next()?.to_str().ok()?.parse().ok();
+        change.lines = count().zip(count());
+        change.binary = change.lines.is_none();
+        if change.old_path.is_some() {
+            (fields.next()?, fields.next()?);
+        }
+    }
+    Some(changes)
+}
+
+/// Adds the patches; the page ends where they would be too much.
+fn add_patches(
+    git_dir: &Path,
+    asked: &Compare<'_>,
+    changes: &mut Vec<FileChange>,
+) -> Result<(), Error> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let mut git = diff_tree(git_dir, asked);
+    git.args(["-p", "--"]);
+    for change in changes.iter() {
+        git.args(change.old_path.iter().map(|path| to_os(path.as_bstr())));
+        git.arg(to_os(change.path.as_bstr()));
+    }
+    let text = read_at_most(git, asked.patch_bytes + 1)?;
+    let whole = text.len() <= asked.patch_bytes;
+    let mut sections = sections(&text, whole);
+    for (at, change) in changes.iter_mut().enumerate() {
+        // A change of type is one that goes and one that comes.
+        let parts = if change.kind == FileChangeKind::TypeChanged {
+            2
+        } else {
+            1
+        };
+        let patch: Vec<&[u8]> = sections.by_ref().take(parts).collect();
+        if patch.len() == parts {
+            change.patch = Some(patch.concat());
+        } else {
+            // The first is told without its patch: it alone is too much.
+            change.patch_left_out = at == 0;
+            changes.truncate(at.max(1));
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// The patches of single files; the last one only if the text is `whole`. In a patch, each line of
+/// content begins with another character.
+fn sections(text: &[u8], whole: bool) -> impl Iterator<Item = &[u8]> {
+    const HEADER: &[u8] = b"diff --git ";
+    let mut starts: Vec<usize> = text.starts_with(HEADER).then_some(0).into_iter().collect();
+    let after_line = text.find_iter(b"\ndiff --git ").map(|at| at + 1);
+    starts.extend(after_line);
+    let ends = starts.iter().skip(1).copied();
+    let ends: Vec<usize> = ends.chain(whole.then_some(text.len())).collect();
+    starts
+        .into_iter()
+        .zip(ends)
+        .map(|(start, end)| &text[start..end])
+}
+
+/// What a command prints, up to so many bytes.
+fn read_at_most(mut command: Command, bytes: usize) -> Result<Vec<u8>, Error> {
+    let mut child = command.stderr(Stdio::null()).spawn().map_err(cannot_run)?;
+    let mut text = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        let read = stdout.take(bytes as u64).read_to_end(&mut text);
+        read.map_err(cannot_run)?;
+    }
+    // The pipe is closed: if it has more to say, it ends now.
+    let status = child.wait().map_err(cannot_run)?;
+    if !status.success() && text.len() < bytes {
+        return Err(Error::Git(format!("git diff-tree failed: {status}")));
+    }
+    Ok(text)
+}
+
+fn cannot_run(source: io::Error) -> Error {
+    Error::io("run", Path::new("git diff-tree"), source)
+}
+
+fn to_os(path: &BStr) -> &std::ffi::OsStr {
+    use std::os::unix::ffi::OsStrExt;
+    std::ffi::OsStr::from_bytes(path)
+}

@@ -1,0 +1,199 @@
+//! `heddle.local.v1.WorktreeService`.
+
+use std::sync::Arc;
+
+use prost::Message;
+use tonic::{Request, Response, Status};
+
+use super::{
+    ConnectionCalls, RESPONSE_LIMIT, Services,
+    call::Keyed,
+    proto::local::{self, restore_target::Target as To, worktree_service_server::WorktreeService},
+    threads::NAMED,
+};
+use crate::{
+    capture::{CompareRequest, RestoreRequest, RestoreState, Restored, Target, compare, preview},
+    git::{FileChange, FileChangeKind, shown_path},
+};
+
+/// Changes in one answer.
+const PAGE: usize = 10_000;
+/// Changes in one answer that has their patches.
+const PATCH_PAGE: usize = 256;
+/// Bytes of patches in one answer; the paths take the rest.
+const PATCH_BYTES: usize = RESPONSE_LIMIT / 2;
+
+impl Keyed for local::RestoreStateRequest {
+    fn client_operation_id(&self) -> &str {
+        &self.client_operation_id
+    }
+}
+
+#[tonic::async_trait]
+impl WorktreeService for Arc<Services> {
+    async fn preview_restore(
+        &self,
+        request: Request<local::PreviewRestoreRequest>,
+    ) -> Result<Response<local::PreviewRestoreResponse>, Status> {
+        let connection = request.extensions().get::<ConnectionCalls>().cloned();
+        let asked = request.into_inner();
+        self.check_repository(&asked.repo_path).await?;
+        let restore = RestoreRequest {
+            repo_path: asked.repo_path,
+            target: target(asked.target),
+            paths: asked.paths,
+            update_index: false,
+        };
+        let place = self.place_for_large(connection.as_ref()).await?;
+        let preview = preview(&self.captures, restore).await?;
+        let after = asked.after_path.as_str();
+        let begin = preview
+            .changes
+            .partition_point(|change| !after.is_empty() && change.path <= after.as_bytes());
+        let rest = preview.changes[begin..].iter().map(FileChange::from);
+        let changes = fitting(rest.map(to_proto));
+        let truncated = begin + changes.len() < preview.changes.len();
+        Ok(place.send(local::PreviewRestoreResponse {
+            state_id: preview.state.to_vec(),
+            next_path: next_path(truncated, &changes),
+            changes,
+            truncated,
+            change_count: small(preview.changes.len()),
+            thread: preview.thread,
+        }))
+    }
+
+    async fn restore_state(
+        &self,
+        request: Request<local::RestoreStateRequest>,
+    ) -> Result<Response<local::RestoreStateResponse>, Status> {
+        let asked = request.get_ref().clone();
+        self.check_repository(&asked.repo_path).await?;
+        let restore = RestoreRequest {
+            repo_path: asked.repo_path,
+            target: target(asked.target),
+            paths: asked.paths,
+            update_index: asked.update_index,
+        };
+        let caller = self.caller(&request)?;
+        let mutation = RestoreState::new(Arc::clone(&self.captures), restore, caller);
+        self.change(
+            "/heddle.local.v1.WorktreeService/RestoreState",
+            request,
+            mutation,
+            |restored| restored_to_proto(restored).encode_to_vec(),
+        )
+        .await
+    }
+
+    async fn diff_states(
+        &self,
+        request: Request<local::DiffStatesRequest>,
+    ) -> Result<Response<local::DiffStatesResponse>, Status> {
+        let connection = request.extensions().get::<ConnectionCalls>().cloned();
+        let asked = request.into_inner();
+        self.check_repository(&asked.repo_path).await?;
+        let place = self.place_for_large(connection.as_ref()).await?;
+        let compared = compare(
+            &self.captures,
+            CompareRequest {
+                repo_path: asked.repo_path,
+                from: asked.from,
+                to: asked.to,
+                paths: asked.paths,
+                patch: asked.patch,
+                after: asked.after_path,
+                limit: if asked.patch { PATCH_PAGE } else { PAGE },
+                patch_bytes: PATCH_BYTES,
+            },
+        )
+        .await?;
+        let told = compared.page.changes.len();
+        let changes = fitting(compared.page.changes.into_iter().map(to_proto));
+        let truncated = compared.page.truncated || changes.len() < told;
+        Ok(place.send(local::DiffStatesResponse {
+            from_tree: compared.from.as_bytes().to_vec(),
+            to_tree: compared.to.as_bytes().to_vec(),
+            next_path: next_path(truncated, &changes),
+            changes,
+            truncated,
+            change_count: small(compared.page.total),
+        }))
+    }
+}
+
+fn target(asked: Option<local::RestoreTarget>) -> Target {
+    match asked.and_then(|asked| asked.target) {
+        None => Target::Newest,
+        Some(To::State(name)) if name.is_empty() => Target::Newest,
+        Some(To::State(name)) => Target::State(name),
+        Some(To::Undo(steps)) => Target::Undo(steps),
+        Some(To::Redo(steps)) => Target::Redo(steps),
+    }
+}
+
+/// As many as one answer can hold.
+fn fitting(changes: impl Iterator<Item = local::FileChange>) -> Vec<local::FileChange> {
+    let mut left = RESPONSE_LIMIT - 64 * 1024;
+    changes
+        .take(PAGE)
+        .take_while(|change| {
+            let rest = left.checked_sub(change.encoded_len() + 8);
+            rest.map(|rest| left = rest).is_some()
+        })
+        .collect()
+}
+
+fn next_path(truncated: bool, changes: &[local::FileChange]) -> String {
+    let last = changes.last().filter(|_| truncated);
+    last.map(|change| change.path.clone()).unwrap_or_default()
+}
+
+fn small(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn to_proto(change: FileChange) -> local::FileChange {
+    use local::file_change::Kind;
+    let kind = match change.kind {
+        FileChangeKind::Added => Kind::Added,
+        FileChangeKind::Modified => Kind::Modified,
+        FileChangeKind::Deleted => Kind::Deleted,
+        FileChangeKind::Renamed => Kind::Renamed,
+        FileChangeKind::TypeChanged => Kind::TypeChanged,
+    };
+    let (added_lines, removed_lines) = change.lines.unwrap_or_default();
+    let shown = |path: gix::bstr::BString| shown_path(path.as_ref());
+    local::FileChange {
+        path: shown(change.path),
+        kind: kind.into(),
+        old_path: change.old_path.map(shown).unwrap_or_default(),
+        old_mode: change.old_mode,
+        new_mode: change.new_mode,
+        added_lines,
+        removed_lines,
+        binary: change.binary,
+        patch: change
+            .patch
+            .map(|patch| String::from_utf8_lossy(&patch).into_owned())
+            .unwrap_or_default(),
+        patch_left_out: change.patch_left_out,
+    }
+}
+
+fn restored_to_proto(restored: &Restored) -> local::RestoreStateResponse {
+    let changes = restored.changes.iter().take(NAMED).map(FileChange::from);
+    let (undo_left, redo_left) = restored.steps_left;
+    local::RestoreStateResponse {
+        state_id: restored.state.to_vec(),
+        rescue_state_id: restored.rescue.to_vec(),
+        thread: restored.thread.clone(),
+        written: restored.checked_out.written,
+        removed: restored.checked_out.removed,
+        changes: changes.map(to_proto).collect(),
+        truncated: restored.changes.len() > NAMED,
+        undo_left,
+        redo_left,
+        left_alone: restored.left_alone.iter().take(NAMED).cloned().collect(),
+    }
+}
