@@ -2,9 +2,9 @@
 //! once in a while when something has happened. It waits for events alone: a repository that
 //! nobody works in is left alone (G8).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::{sync::watch, time::Instant};
+use tokio::sync::watch;
 
 use super::{CollectGarbage, Keep, counted, refs::our_call};
 use crate::{failure::Failure, git::Repository, mutation::Road, store::Store};
@@ -21,29 +21,30 @@ pub async fn by_itself(
 ) {
     let mut newest = road.newest();
     loop {
-        let now = *keep.borrow_and_update();
-        if let Err(failure) = collect(&store, &repository, &road, now).await {
+        let keeping = *keep.borrow_and_update();
+        if let Err(failure) = collect(&store, &repository, &road, keeping).await {
             tracing::warn!("ended chains stay for now: {failure}");
         }
-        if !occasion(&mut newest, &mut keep, PAUSE).await {
+        let looked = Instant::now();
+        let due = || looked.elapsed() >= PAUSE;
+        if !occasion(&mut newest, &mut keep, due).await {
             return;
         }
     }
 }
 
-/// Waits for the next occasion; false when there will be none any more. What happens within `pause`
-/// is none: the next operation after it is.
+/// Waits for the next occasion; false when there will be none any more. What happens before it is
+/// `due` is none: the next operation after that is.
 async fn occasion(
     newest: &mut watch::Receiver<u64>,
     keep: &mut watch::Receiver<Keep>,
-    pause: Duration,
+    due: impl Fn() -> bool,
 ) -> bool {
-    let due = Instant::now() + pause;
     newest.mark_unchanged();
     loop {
         tokio::select! {
             changed = newest.changed() => match changed {
-                Ok(()) if Instant::now() >= due => return true,
+                Ok(()) if due() => return true,
                 Ok(()) => {}
                 Err(_) => return false,
             },
@@ -79,27 +80,28 @@ async fn collect(
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use futures_util::poll;
+
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn operations_are_an_occasion_once_in_a_while_and_settings_always() {
         let (operations, mut newest) = watch::channel(0);
         let (settings, mut keep) = watch::channel(Keep::default());
-        let mut waits = Box::pin(occasion(&mut newest, &mut keep, PAUSE));
+        let due = Cell::new(false);
+        let mut waits = Box::pin(occasion(&mut newest, &mut keep, || due.get()));
         operations.send_replace(1);
-        tokio::time::advance(PAUSE / 2).await;
-        let soon = futures_util::poll!(&mut waits);
-        assert!(soon.is_pending(), "an operation within the pause");
-        tokio::time::advance(PAUSE).await;
-        let quiet = futures_util::poll!(&mut waits);
-        assert!(quiet.is_pending(), "time alone, which costs a wake-up");
+        assert!(poll!(&mut waits).is_pending(), "too soon");
+        due.set(true);
+        assert!(poll!(&mut waits).is_pending(), "nothing happened");
         operations.send_replace(2);
         assert!(waits.await);
 
-        let waits = occasion(&mut newest, &mut keep, PAUSE);
         settings.send_replace(Keep { chains: 1, days: 0 });
-        assert!(waits.await);
+        assert!(occasion(&mut newest, &mut keep, || false).await);
         drop((operations, settings));
-        assert!(!occasion(&mut newest, &mut keep, PAUSE).await);
+        assert!(!occasion(&mut newest, &mut keep, || true).await);
     }
 }
