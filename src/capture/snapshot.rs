@@ -343,14 +343,7 @@ pub(super) fn end_chain(
     else {
         return Ok(());
     };
-    let number = tx.chain_number(chain)?;
-    let mut reference = name.kept_reference(number);
-    // The chains of a thread `a/1` lie where the first chain of `a` would.
-    let mut again = 0;
-    while tx.kept_ref_collides(&reference)? {
-        again += 1;
-        reference = format!("{}-{again}", name.kept_reference(number));
-    }
+    let reference = name.free_kept_reference(tx, tx.chain_number(chain)?)?;
     tx.end_chain(chain, &reference, tip.as_bytes(), now_secs())?;
     trace.refs.push(RefMove::to(reference, tip));
     Ok(())

@@ -1,9 +1,10 @@
 //! The refs under `refs/heddle/` as Git has them now, packed and loose.
 
-use std::{collections::BTreeMap, os::unix::ffi::OsStrExt};
+use std::{collections::BTreeMap, fs, os::unix::ffi::OsStrExt};
 
 use gix::{
     bstr::{BStr, ByteSlice},
+    lock::{Marker, acquire::Fail},
     path::RelativePath,
     refs::{Target, file::Store as RefStore, file::find::ReferenceDecode},
 };
@@ -45,6 +46,27 @@ impl Repository {
             }
         }
         Ok(own)
+    }
+
+    /// Removes the file of one of our refs if no object id is in it, so that the ref can be made
+    /// again: what is packed would be taken for it.
+    ///
+    /// # Errors
+    /// When somebody else is changing the ref, or the disk refuses.
+    pub fn clear_damaged_ref(&self, name: &str) -> Result<(), Error> {
+        let path = self.common_dir().join(name);
+        if !name.starts_with(NAMESPACE) || self.own_refs()?.get(name) != Some(&None) {
+            return Ok(());
+        }
+        // As Git holds a ref that it changes.
+        let held = Marker::acquire_to_hold_resource(&path, Fail::Immediately, None, 0);
+        let held = held.map_err(|e| Error::Git(format!("cannot change {name}: {e}")))?;
+        let removed = match self.own_refs()?.get(name) {
+            Some(None) => fs::remove_file(&path),
+            _ => Ok(()),
+        };
+        drop(held);
+        removed.map_err(|e| Error::io("remove", &path, e))
     }
 }
 

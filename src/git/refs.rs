@@ -95,13 +95,9 @@ impl RefWriter {
         (made > 0).then_some(made)
     }
 
-    /// Makes moves that an earlier daemon committed, on this thread.
-    pub fn catch_up(&self, moves: Vec<RefMove>) {
-        if !moves.is_empty() {
-            tracing::info!(moves = moves.len(), "moving refs that a crash left behind");
-            let mut mover = Mover::new(&self.inner);
-            mover.make(moves);
-        }
+    /// Makes moves on this thread, while nobody else makes any.
+    pub fn make_now(&self, moves: Vec<RefMove>) {
+        Mover::new(&self.inner).make(moves);
     }
 
     /// Makes moves after all that were given before, and then calls `done`, also when a move could

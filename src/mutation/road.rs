@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     failure::{Failure, Reason},
-    git::{RefMove, RefWriter, Repository, StateId},
-    store::{self, OperationDedupStore, RefMoveRecord, Store},
+    git::{RefWriter, Repository},
+    store::{self, OperationDedupStore, Store},
 };
 
 /// Encodes a mutation's output into the response that is answered and recorded.
@@ -31,18 +31,16 @@ pub struct Road {
 
 impl Road {
     /// The road into `store`, and on to the refs of `repository`. Moves of refs that a daemon
-    /// before this one committed and did not make are made now.
+    /// before this one committed and did not make are `upkeep::reconcile`'s to make.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn new(store: Store, repository: &Repository) -> Result<Self, store::Error> {
-        let (newest, moves) = store.read(|tx| Ok((tx.newest_operation()?, tx.ref_moves()?)))?;
-        let refs = RefWriter::new(repository.clone());
-        refs.catch_up(moves.into_iter().map(to_move).collect());
+        let newest = store.read(|tx| tx.newest_operation())?;
         Ok(Self {
             projections: Projections {
                 newest: watch::Sender::new(newest),
-                refs,
+                refs: RefWriter::new(repository.clone()),
             },
             answers: OperationDedupStore::new(store.clone()),
             in_flight: InFlight::default(),
@@ -252,15 +250,6 @@ impl Road {
         if let Err(failure) = ended {
             tracing::warn!("what was undone is not written down as such: {failure}");
         }
-    }
-}
-
-/// A move of the outbox as Git is to make it.
-pub(crate) fn to_move(record: RefMoveRecord) -> RefMove {
-    RefMove {
-        id: record.id,
-        name: record.name,
-        target: record.target.as_deref().and_then(StateId::from_bytes),
     }
 }
 

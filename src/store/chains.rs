@@ -162,6 +162,14 @@ impl ReadTx<'_> {
         Ok(links.collect::<Result<_, _>>()?)
     }
 
+    /// The number of the newest chain of a thread that ended; 0 where none did.
+    pub(crate) fn newest_ended(&self, thread: &str) -> Result<i64, Error> {
+        let query = "SELECT coalesce(max(number), 0) FROM chain
+                     WHERE thread = ?1 AND ended_secs IS NOT NULL";
+        let mut statement = self.connection.prepare_cached(query)?;
+        Ok(statement.query_row([thread], |row| row.get(0))?)
+    }
+
     /// Whether a thread has a chain of this number.
     pub(crate) fn has_chain(&self, thread: &str, number: i64) -> Result<bool, Error> {
         let query = "SELECT EXISTS (SELECT 1 FROM chain WHERE thread = ?1 AND number = ?2)";

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::{
     failure::{Failure, Reason},
     git::{NAMESPACE, check_ref_name},
+    store::{self, WriteTx},
 };
 
 /// Bytes that a thread's name may have: a file is named after each part of it.
@@ -56,6 +57,23 @@ impl ThreadName {
     /// The ref that keeps its `number`th chain, once that has ended.
     pub fn kept_reference(&self, number: i64) -> String {
         format!("{NAMESPACE}kept/{}/{number}", self.0)
+    }
+
+    /// The same, or one beside it where another chain has it.
+    pub(crate) fn free_kept_reference(
+        &self,
+        tx: &WriteTx<'_>,
+        number: i64,
+    ) -> Result<String, store::Error> {
+        let usual = self.kept_reference(number);
+        let mut reference = usual.clone();
+        // The chains of a thread `a/1` lie where the first chain of `a` would.
+        let mut again = 0;
+        while tx.kept_ref_collides(&reference)? {
+            again += 1;
+            reference = format!("{usual}-{again}");
+        }
+        Ok(reference)
     }
 }
 

@@ -13,8 +13,7 @@ use super::{
 };
 use crate::{
     failure::Failure,
-    git::{GitDir, RefMove, RefWriter, Repository, StateId},
-    mutation::to_move,
+    git::{GitDir, RefWriter, Repository},
     store::{self, Condition, Store, StoreGuard, Write, WriteTx},
 };
 
@@ -98,26 +97,16 @@ fn replaced(condition: &Condition, store_dir: &Path) -> Result<Finding, Failure>
 fn mend(repository: &Repository, store: &Store) -> Result<Vec<Finding>, Failure> {
     let git = GitDir::open(repository.common_dir())?;
     let writer = RefWriter::new(repository.clone());
-    let left = store.read(|tx| tx.ref_moves())?;
-    writer.catch_up(left.into_iter().map(to_move).collect());
     let before = faults(repository, store)?;
-    let (known, unknown): (Vec<_>, Vec<_>) = before
-        .iter()
-        .cloned()
-        .partition(|fault| fault.expected.is_some());
     let mut findings = database(store);
-    if !unknown.is_empty() {
-        let lost = Lost::read(&git, store, &unknown)?;
+    let lost = Lost::read(&git, store, &before)?;
+    if !lost.is_empty() {
         let taken = write(store, lost)?;
         let message = taken.describe();
         findings.push(Finding::new(Area::Database, Severity::Repaired, message));
+        writer.make_now(taken.refs);
     }
-    let there = |state: &StateId| git.has_object(*state);
-    let moves = known.into_iter().filter_map(|fault| {
-        let target = fault.expected.filter(there)?;
-        Some(RefMove::to(fault.name, target))
-    });
-    writer.catch_up(moves.collect());
+    writer.make_now(refs::mendings(repository, &before)?);
     let after = faults(repository, store)?;
     findings.extend(refs::findings(repository, store, &after, &before));
     findings.extend(objects(repository, store));
@@ -125,8 +114,8 @@ fn mend(repository: &Repository, store: &Store) -> Result<Vec<Finding>, Failure>
 }
 
 fn faults(repository: &Repository, store: &Store) -> Result<Vec<refs::RefFault>, Failure> {
-    let expected = store.read(refs::expected)?;
-    Ok(refs::compare(&expected, &repository.own_refs()?))
+    let projection = store.read(refs::Projection::read)?;
+    Ok(projection.compare(&repository.own_refs()?))
 }
 
 /// Commits what was found, and waits for it.
@@ -155,8 +144,8 @@ impl Write for Rebuild {
     }
 
     fn settle(self: Box<Self>, outcome: Result<(), store::Error>) {
-        let taken = outcome.map(|()| self.taken).map_err(Failure::from);
-        // Whoever waited for it is gone; it is durable all the same.
-        let _ = self.done.send(taken);
+        let Self { taken, done, .. } = *self;
+        // Where whoever waited for it is gone, it is durable all the same.
+        let _ = done.send(outcome.map(|()| taken).map_err(Failure::from));
     }
 }

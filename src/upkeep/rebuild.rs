@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     failure::Failure,
-    git::{CaptureText, GitDir, NAMESPACE, StateId},
+    git::{CaptureText, GitDir, NAMESPACE, RefMove, StateId},
     mutation::{Entry, Mutation, Road, blocking},
     store::{self, ReadTx, StateRecord, Store, WriteTx},
     thread::{Thread, ThreadName},
@@ -41,10 +41,20 @@ struct LostThread {
 struct LostChain {
     thread: ThreadName,
     number: i64,
-    /// The ref that keeps it; `None` for the one under way.
-    kept_by: Option<String>,
+    kept: Kept,
     /// Oldest first; there is at least one.
     states: Vec<CaptureText>,
+}
+
+/// How a chain is kept.
+#[derive(Debug)]
+enum Kept {
+    /// It ended, and this ref keeps it.
+    By(String),
+    /// A ref that the store has elsewhere led to it; it gets one of its own.
+    Anew,
+    /// It is under way, and its thread's ref leads to it.
+    UnderWay,
 }
 
 impl LostChain {
@@ -54,16 +64,18 @@ impl LostChain {
 }
 
 /// What was taken in again.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct TakenIn {
     threads: u64,
     chains: u64,
     states: u64,
+    /// Refs that have to be made for it.
+    pub(super) refs: Vec<RefMove>,
 }
 
 impl TakenIn {
     /// For people.
-    pub(super) fn describe(self) -> String {
+    pub(super) fn describe(&self) -> String {
         format!(
             "took in {}, {} and {} from refs/heddle/",
             counted(self.threads, "thread"),
@@ -73,10 +85,10 @@ impl TakenIn {
     }
 }
 
-/// Whether a kept ref comes after all chains that the store knows of its thread.
+/// Whether a kept ref comes after all ended chains that the store knows of its thread.
 pub(super) fn is_later(tx: &ReadTx<'_>, name: &str) -> Result<bool, store::Error> {
     match kept(name) {
-        Some((thread, number)) => Ok(number >= tx.next_chain_number(thread.as_str())?),
+        Some((thread, number)) => Ok(number > tx.newest_ended(thread.as_str())?),
         None => Ok(false),
     }
 }
@@ -165,14 +177,20 @@ impl Lost {
             claimed: claimed.collect(),
         };
         let mut lost = Self::default();
-        let mut keeping = Vec::new();
-        let mut threads = Vec::new();
+        let (mut keeping, mut threads, mut moved) = (Vec::new(), Vec::new(), Vec::new());
         for fault in refs {
             let (name, found) = (&fault.name, fault.found.flatten());
+            let unknown = fault.is_unknown();
             match (kept(name), thread(name), found) {
-                (Some((thread, number)), _, Some(tip)) => keeping.push((thread, number, name, tip)),
-                (_, Some(thread), Some(tip)) => threads.push((thread, name, tip)),
-                _ => lost.left.push(name.clone()),
+                (_, Some(thread), Some(tip)) if unknown => threads.push((thread, name, tip)),
+                (Some((thread, number)), _, Some(tip)) if unknown => {
+                    keeping.push((thread, number, name, tip));
+                }
+                (Some((thread, _)), _, Some(tip)) | (_, Some(thread), Some(tip)) => {
+                    moved.push((thread, tip));
+                }
+                _ if unknown => lost.left.push(name.clone()),
+                _ => {}
             }
         }
         // By number, so that a chain that another one stands on has its states first.
@@ -181,34 +199,42 @@ impl Lost {
             let states = reader.chain(&thread, tip);
             if states.is_empty() {
                 lost.left.push(name.clone());
-                continue;
+            } else {
+                lost.add(thread, number, Kept::By(name.clone()), states);
             }
-            lost.chains.push(LostChain {
-                thread,
-                number,
-                kept_by: Some(name.clone()),
-                states,
-            });
         }
         for (name, reference, tip) in threads {
-            let Some(thread) = reader.thread(name, tip) else {
+            let Some(thread) = reader.thread(name.clone(), tip) else {
                 lost.left.push(reference.clone());
                 continue;
             };
-            let states = reader.chain(&thread.name, tip);
-            if !states.is_empty() {
-                let number = lost.next_number(&thread.name);
-                lost.chains.push(LostChain {
-                    thread: thread.name.clone(),
-                    number,
-                    kept_by: None,
-                    states,
-                });
-            }
             lost.threads.push(thread);
+            let states = reader.chain(&name, tip);
+            let number = lost.next_number(&name);
+            lost.add(name, number, Kept::UnderWay, states);
+        }
+        for (thread, tip) in moved {
+            let states = reader.chain(&thread, tip);
+            let number = lost.next_number(&thread);
+            lost.add(thread, number, Kept::Anew, states);
         }
         lost.chains.sort_by_key(LostChain::began_secs);
         Ok(lost)
+    }
+
+    fn add(&mut self, thread: ThreadName, number: i64, kept: Kept, states: Vec<CaptureText>) {
+        if !states.is_empty() {
+            self.chains.push(LostChain {
+                thread,
+                number,
+                kept,
+                states,
+            });
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.threads.is_empty() && self.chains.is_empty()
     }
 
     fn next_number(&self, thread: &ThreadName) -> i64 {
@@ -227,10 +253,7 @@ impl Lost {
             }
         }
         for chain in &self.chains {
-            if let Some(states) = write_chain(tx, chain)? {
-                taken.states += states;
-                taken.chains += 1;
-            }
+            write_chain(tx, chain, &mut taken)?;
         }
         Ok(taken)
     }
@@ -263,49 +286,56 @@ impl Lost {
     }
 }
 
-/// Writes a chain down; answers how many captures the store had not. `None` where it has come to
-/// know the chain, or another one in its place.
-fn write_chain(tx: &WriteTx<'_>, chain: &LostChain) -> Result<Option<u64>, Failure> {
+/// Writes a chain down, unless the store has come to know it, or another one in its place.
+fn write_chain(tx: &WriteTx<'_>, chain: &LostChain, taken: &mut TakenIn) -> Result<(), Failure> {
     let (name, reads) = (chain.thread.as_str(), tx.reads());
     let Some(tip) = chain.states.last() else {
-        return Ok(None);
+        return Ok(());
     };
-    let on_it = match &chain.kept_by {
-        Some(reference) if tx.kept_ref_collides(reference)? => return Ok(None),
-        Some(_) => None,
-        None => {
-            let thread = reads.thread(name)?;
-            let stands_there = |thread: &Thread| {
-                thread.chain.is_none()
-                    && thread.current_state.as_deref() == Some(tip.state.as_bytes())
-            };
-            let Some(thread) = thread.filter(stands_there) else {
-                return Ok(None);
-            };
-            Some(thread)
-        }
+    let under_way = reads.thread(name)?.filter(|thread| {
+        thread.chain.is_none() && thread.current_state.as_deref() == Some(tip.state.as_bytes())
+    });
+    let known = match &chain.kept {
+        Kept::By(reference) => tx.kept_ref_collides(reference)?,
+        Kept::Anew => reads.state(tip.state.as_bytes())?.is_some(),
+        Kept::UnderWay => under_way.is_none(),
     };
+    if known {
+        return Ok(());
+    }
     let number = if reads.has_chain(name, chain.number)? {
         reads.next_chain_number(name)?
     } else {
         chain.number
     };
     let id = tx.add_chain(name, number)?;
-    let mut added = 0;
     for state in &chain.states {
         if reads.state(state.state.as_bytes())?.is_none() {
             tx.add_state(&record(state, id))?;
-            added += 1;
+            taken.states += 1;
         }
     }
-    if let Some(reference) = &chain.kept_by {
-        tx.end_chain(id, reference, tip.state.as_bytes(), tip.captured_secs)?;
+    let end =
+        |reference: &str| tx.end_chain(id, reference, tip.state.as_bytes(), tip.captured_secs);
+    match &chain.kept {
+        Kept::By(reference) => end(reference)?,
+        Kept::Anew => {
+            let reference = chain.thread.free_kept_reference(tx, number)?;
+            end(&reference)?;
+            taken.refs.push(RefMove::to(reference, tip.state));
+        }
+        Kept::UnderWay => {
+            let on_it = |thread: Thread| Thread {
+                chain: Some(id),
+                ..thread
+            };
+            if let Some(thread) = under_way.map(on_it) {
+                tx.put_thread(&thread)?;
+            }
+        }
     }
-    if let Some(thread) = on_it {
-        let chain = Some(id);
-        tx.put_thread(&Thread { chain, ..thread })?;
-    }
-    Ok(Some(added))
+    taken.chains += 1;
+    Ok(())
 }
 
 fn record(text: &CaptureText, chain: i64) -> StateRecord {
@@ -338,6 +368,9 @@ impl TakeIn {
         for name in &lost.left {
             tracing::warn!("{name} leads to nothing that could be taken in, and is left alone");
         }
+        if lost.is_empty() {
+            return Ok(());
+        }
         let call = our_call("upkeep/TakeIn");
         road.run(call, Self { lost }, |_| Vec::new())
             .await
@@ -354,6 +387,10 @@ impl Mutation for TakeIn {
 
     fn describe(&self, _: &TakenIn) -> Option<Entry> {
         None
+    }
+
+    fn refs(&self, taken: &TakenIn) -> Vec<RefMove> {
+        taken.refs.clone()
     }
 
     fn publish(&mut self, taken: &TakenIn) {
