@@ -1,6 +1,10 @@
 //! `heddle log`.
 
-use std::process::ExitCode;
+use std::{
+    cell::Cell,
+    ops::ControlFlow::{Break, Continue},
+    process::ExitCode,
+};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -8,7 +12,7 @@ use tonic::transport::Channel;
 
 use super::{
     Common, Result,
-    output::{BOLD, DIM, Output, printable, time, warning},
+    output::{BOLD, DIM, Output, hex, printable, time, warning},
 };
 use crate::{
     grpc_local_impl::proto::v1::{
@@ -104,17 +108,30 @@ async fn follow(
     query: QueryOperationsRequest,
     after_seq: u64,
 ) -> Result {
-    let request = StreamOperationsRequest {
-        query: Some(query),
-        after_seq,
-        ..StreamOperationsRequest::default()
+    let limit = query.limit;
+    let printed = Cell::new(0);
+    let open = async |channel, after_seq| {
+        // What an earlier daemon has delivered counts.
+        let left = limit.saturating_sub(printed.get());
+        let query = QueryOperationsRequest {
+            limit: left,
+            ..query.clone()
+        };
+        let request = StreamOperationsRequest {
+            query: Some(query),
+            after_seq,
+            ..StreamOperationsRequest::default()
+        };
+        client(channel).stream_operations(request).await
     };
-    let mut hits = common
-        .call(async |channel| client(channel).stream_operations(request.clone()).await)
-        .await?;
-    while let Some(hit) = hits.message().await? {
+    let here = common.here()?;
+    let followed = here.follow(after_seq, open, |hit| {
         print(out, &hit)?;
-    }
+        printed.set(printed.get() + 1);
+        let enough = limit != 0 && printed.get() == limit;
+        Ok(if enough { Break(()) } else { Continue(hit.seq) })
+    });
+    followed.await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -137,7 +154,6 @@ fn print(out: &Output, hit: &OperationHit) -> Result<()> {
 }
 
 fn as_json(hit: &OperationHit) -> Value {
-    let hex: String = hit.state_id.iter().map(|b| format!("{b:02x}")).collect();
     json!({
         "seq": hit.seq,
         "timestamp_secs": hit.timestamp_secs,
@@ -148,7 +164,7 @@ fn as_json(hit: &OperationHit) -> Value {
         "agent": hit.agent,
         "operation_id": hit.operation_id,
         "thread": hit.thread,
-        "state_id": hex,
+        "state_id": hex(&hit.state_id),
         "symbols": hit.symbols,
         "signal_kinds": hit.signal_kinds,
     })

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::Notify,
@@ -56,12 +56,23 @@ pub(super) struct ServeArgs {
     /// What a stop gives to calls in flight [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     drain_timeout: Option<Duration>,
+    /// Where its lines go: standard error, which is the journal under systemd, or
+    /// .heddle/agent.log, which is bounded
+    #[arg(long, value_enum, value_name = "WHERE", default_value_t = Log::Stderr)]
+    log: Log,
     /// Accepted; running in the foreground is the only mode
     #[arg(long)]
     foreground: bool,
     /// Started by a client: a session of its own, lines to agent.log, readiness on stdout
     #[arg(long, hide = true)]
     detached: bool,
+}
+
+/// Where the daemon's lines go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Log {
+    Stderr,
+    File,
 }
 
 /// A duration, or never.
@@ -76,9 +87,12 @@ impl Timeout {
 
 pub(super) fn run(common: &Common, args: ServeArgs) -> Result {
     let detached = args.detached;
+    let unseen = detached || args.log == Log::File;
     let result = prepare_and_serve(common, args);
-    if detached && let Err(error) = &result {
+    if unseen && let Err(error) = &result {
         tracing::error!("{error}");
+    }
+    if detached && let Err(error) = &result {
         say_to_starter(&error.to_string());
     }
     result
@@ -116,8 +130,12 @@ fn prepare_and_serve(common: &Common, args: ServeArgs) -> Result {
     if args.detached {
         detach(&repository)?;
         config.ready = Some(Box::new(|| say_to_starter(READY)));
-    } else {
+    } else if args.log == Log::Stderr {
         log(&repository);
+    } else if let Err(error) = log_to_file(&repository) {
+        // The start fails of the same cause, and tells who waits for it.
+        log_to_stderr();
+        tracing::warn!("{error}");
     }
     let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4));
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -189,6 +207,11 @@ impl Ends {
 fn detach(repository: &Repository) -> Result<()> {
     // It fails only for the leader of a process group, which a client never starts us as.
     let _ = nix::unistd::setsid();
+    log_to_file(repository)
+}
+
+/// For a daemon whose standard error nobody reads.
+fn log_to_file(repository: &Repository) -> Result<()> {
     repository.folders().create()?;
     let path = repository.heddle_dir().join("agent.log");
     let log = BoundedLog::open(&path).map_err(Error::io("open .heddle/agent.log"))?;

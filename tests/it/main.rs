@@ -2,6 +2,8 @@
 //! socket. One binary, so that it is linked once.
 
 #[allow(dead_code)]
+mod drop_in;
+#[allow(dead_code)]
 mod fault;
 #[allow(dead_code)]
 mod harness;
@@ -19,6 +21,11 @@ mod states;
 mod capture_tree;
 mod captures;
 mod cli;
+mod cli_capture;
+mod cli_diff;
+mod cli_restore;
+mod cli_shell;
+mod cli_thread;
 mod docs;
 mod durable;
 mod elsewhere;
@@ -29,6 +36,7 @@ mod hooks;
 mod idle_exit;
 mod install;
 mod journal;
+mod launchd;
 mod life;
 mod notify;
 mod once;
@@ -38,8 +46,12 @@ mod places;
 mod reflection;
 mod restores;
 mod service;
+mod service_bursts;
+mod service_gone;
 mod service_life;
 mod service_load;
+mod service_packaged;
+mod service_slow;
 mod strangers;
 mod threads;
 mod upkeep;
