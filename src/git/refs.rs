@@ -5,7 +5,7 @@
 use std::{
     mem,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
@@ -110,11 +110,7 @@ impl RefWriter {
         if moves.is_empty() {
             return done();
         }
-        let mut queue = self
-            .inner
-            .queue
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.queue();
         let done = Box::new(done);
         let job = Job { moves, done };
         let unsent = match queue.as_ref() {
@@ -133,6 +129,24 @@ impl RefWriter {
                 (job.done)();
             }
         }
+    }
+
+    /// Calls `done` when all moves that were given before have been tried.
+    pub fn after_all(&self, done: impl FnOnce() + Send + 'static) {
+        let (moves, done) = (Vec::new(), Box::new(done));
+        let job = Job { moves, done };
+        let unsent = match self.queue().as_ref() {
+            Some(queue) => queue.send(job).err().map(|unsent| unsent.0),
+            None => Some(job),
+        };
+        if let Some(job) = unsent {
+            (job.done)();
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Option<Sender<Job>>> {
+        let queue = self.inner.queue.lock();
+        queue.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn begin(&self) -> std::io::Result<Sender<Job>> {

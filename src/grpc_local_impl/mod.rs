@@ -12,6 +12,7 @@ mod operations;
 pub mod proto;
 mod status;
 mod threads;
+mod upkeep;
 mod worktree;
 
 use std::sync::Arc;

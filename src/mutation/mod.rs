@@ -15,6 +15,7 @@ use uuid::Uuid;
 pub use blocking::blocking;
 pub use locks::Locks;
 pub use road::Road;
+pub(crate) use road::to_move;
 pub use verb::Verb;
 pub use write::now_secs;
 

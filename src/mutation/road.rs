@@ -56,6 +56,19 @@ impl Road {
         self.projections.newest.subscribe()
     }
 
+    /// Waits until the refs of everything that is committed by now have been moved, where they can
+    /// be.
+    pub async fn refs_made(&self) {
+        // A commit is told to the refs before the writer comes to this question.
+        self.store.writer_answers().await;
+        let (done, made) = oneshot::channel();
+        self.projections.refs.after_all(move || {
+            let _ = done.send(());
+        });
+        // It is dropped where there is no thread to move refs with, and nothing to wait for.
+        let _ = made.await;
+    }
+
     /// Waits until no write is under way; none may begin any more.
     pub async fn settled(&self) {
         self.travellers.close();
@@ -242,7 +255,8 @@ impl Road {
     }
 }
 
-fn to_move(record: RefMoveRecord) -> RefMove {
+/// A move of the outbox as Git is to make it.
+pub(crate) fn to_move(record: RefMoveRecord) -> RefMove {
     RefMove {
         id: record.id,
         name: record.name,

@@ -47,5 +47,6 @@ mod service_life;
 mod service_load;
 mod strangers;
 mod threads;
+mod upkeep;
 mod wal;
 mod wire;
