@@ -26,6 +26,7 @@ mod cli_diff;
 mod cli_restore;
 mod cli_shell;
 mod cli_thread;
+mod cli_upkeep;
 mod docs;
 mod durable;
 mod elsewhere;
