@@ -1,6 +1,6 @@
 //! `heddle doctor`.
 
-use std::process::ExitCode;
+use std::{fmt::Display, process::ExitCode};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{
     Common, Error, Result, exit,
     here::Here,
-    output::{BAD, DIM, GOOD, NOTE, Output, plural, printable},
+    output::{self, BAD, DIM, GOOD, NOTE, Output, plural, printable},
     progress::Progress,
 };
 use crate::{
@@ -42,6 +42,12 @@ pub(super) struct DoctorArgs {
 pub(super) async fn run(common: &Common, args: DoctorArgs) -> Result {
     let here = common.here()?;
     let mut findings = match ask(&here, args.repair).await {
+        Ok(findings) if args.repair && has_damaged_database(&findings) => {
+            // It has it open: only when it is gone can another take its place.
+            client::stop(here.repository(), false, output::warning).await?;
+            let why = "it had a damaged database open, and was stopped";
+            without_daemon(&here, true, &why).await?
+        }
         Ok(findings) => findings,
         // The daemon is there, and says why not.
         Err(Error::Client(client::Error::Status(status))) => return Err(status.into()),
@@ -74,8 +80,15 @@ async fn ask(here: &Here, repair: bool) -> Result<Vec<Finding>> {
     Ok(here.call("checking", send).await?.findings)
 }
 
+fn has_damaged_database(findings: &[Finding]) -> bool {
+    let damaged = |finding: &Finding| {
+        finding.area == upkeep::Area::Database.name() && finding.severity() == Severity::Bad
+    };
+    findings.iter().any(damaged)
+}
+
 /// What can be found, and mended, where no daemon can be had.
-async fn without_daemon(here: &Here, repair: bool, error: &Error) -> Result<Vec<Finding>> {
+async fn without_daemon(here: &Here, repair: bool, why: &impl Display) -> Result<Vec<Finding>> {
     let repository = here.repository().clone();
     let looked = tokio::task::spawn_blocking(move || look(&repository, repair));
     let looked = Progress::new("checking without a daemon")
@@ -96,7 +109,7 @@ async fn without_daemon(here: &Here, repair: bool, error: &Error) -> Result<Vec<
             Err(error) => daemon(Severity::Bad, error.to_string()),
         }
     } else {
-        daemon(Severity::Bad, error.to_string())
+        daemon(Severity::Bad, why.to_string())
     };
     findings.push(daemon);
     Ok(findings)

@@ -6,7 +6,7 @@ use crate::{
     upkeep::{Area, Finding, Severity},
 };
 
-const MEND: &str = "run `heddle agent stop`, then `heddle doctor --repair`: it keeps the damaged file under another name, makes a new database, and rebuilds threads and captures from refs/heddle/";
+const MEND: &str = "run `heddle doctor --repair`: it stops the daemon, keeps the damaged file under another name, makes a new database, and rebuilds threads and captures from refs/heddle/";
 
 /// Looks at the open database. Blocks; reads all of it.
 pub(in crate::upkeep) fn database(store: &Store) -> Vec<Finding> {
