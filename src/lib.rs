@@ -18,8 +18,10 @@
 //! | [`failure`] | the closed list of reasons |
 
 pub mod capture;
+mod child;
 pub mod cli;
 pub mod client;
+pub mod command;
 pub mod failure;
 pub mod git;
 pub mod grpc_local_impl;
@@ -30,6 +32,7 @@ pub mod operation;
 pub mod status;
 pub mod store;
 pub mod thread;
+pub mod transaction;
 pub mod upkeep;
 
 pub use git::Repository;

@@ -6,9 +6,13 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use tonic::{Response, Status, transport::Channel};
+use tonic::{Response, Status};
 
-use super::{Error, Result, progress::Progress};
+use super::{
+    Error, Result,
+    link::{Link, Surroundings},
+    progress::Progress,
+};
 use crate::{
     client,
     failure::{Failure, Reason},
@@ -56,10 +60,12 @@ impl Here {
     pub(super) async fn call<T>(
         &self,
         doing: &'static str,
-        send: impl AsyncFn(Channel) -> std::result::Result<Response<T>, Status>,
+        send: impl AsyncFn(Link) -> std::result::Result<Response<T>, Status>,
     ) -> Result<T> {
         let progress = Progress::new(doing);
         let warn = |message: &str| progress.warning(message);
+        let around = Surroundings::from_environment();
+        let send = async |channel| send(around.link(channel)).await;
         let call = client::call(&self.repository, warn, send);
         Ok(progress.during(call).await?)
     }
@@ -68,9 +74,11 @@ impl Here {
     pub(super) async fn follow<T, P: Copy>(
         &self,
         after: P,
-        open: impl AsyncFn(Channel, P) -> std::result::Result<Response<tonic::Streaming<T>>, Status>,
+        open: impl AsyncFn(Link, P) -> std::result::Result<Response<tonic::Streaming<T>>, Status>,
         take: impl FnMut(T) -> Result<ControlFlow<(), P>>,
     ) -> Result<()> {
+        let around = Surroundings::from_environment();
+        let open = async |channel, after| open(around.link(channel), after).await;
         client::follow(&self.repository, super::output::warning, after, open, take).await
     }
 

@@ -8,10 +8,10 @@ use std::{
 
 use clap::Args;
 use serde_json::{Value, json};
-use tonic::transport::Channel;
 
 use super::{
     Common, Result,
+    link::Link,
     output::{BOLD, DIM, Output, hex, printable, time, warning},
 };
 use crate::{
@@ -59,8 +59,8 @@ pub(super) struct LogArgs {
     checkpoints: bool,
 }
 
-fn client(channel: Channel) -> OperationLogQueryServiceClient<Channel> {
-    OperationLogQueryServiceClient::new(channel)
+fn client(link: Link) -> OperationLogQueryServiceClient<Link> {
+    OperationLogQueryServiceClient::new(link)
 }
 
 pub(super) async fn run(common: &Common, args: LogArgs) -> Result {

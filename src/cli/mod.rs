@@ -9,6 +9,7 @@ mod gc;
 mod here;
 mod hook;
 mod init;
+mod link;
 mod log;
 mod output;
 mod progress;
@@ -17,6 +18,7 @@ mod serve;
 mod service;
 mod shell;
 mod thread;
+mod txn;
 mod words;
 
 use std::{
@@ -26,7 +28,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use tonic::{Response, Status, transport::Channel};
+use tonic::{Response, Status};
 
 use crate::{
     client::{self, Daemon},
@@ -35,6 +37,7 @@ use crate::{
     local_daemon::{ServeError, activation::ActivationError},
 };
 use here::Here;
+use link::Link;
 use output::{Format, Output};
 
 /// Exit statuses, as `heddle help` documents them.
@@ -56,7 +59,9 @@ Exit status:
 
 Environment:
   HEDDLE_LOG  error, warn, info, debug or trace: what the daemon logs (default: info)
-  NO_COLOR    no colours, as in a pipe";
+  NO_COLOR    no colours, as in a pipe
+  HEDDLE_TRANSACTION_ID  the transaction that changes join; `heddle txn run` sets it
+  HEDDLE_HOOK_TOKEN  set in hooks; passed on, so that the daemon knows a hook that calls it back";
 
 /// A fast, durable memory beside a Git repository, for coding agents and their people
 #[derive(Debug, Parser)]
@@ -101,6 +106,9 @@ enum Command {
     /// Threads: named lines of states, one for each piece of work
     #[command(subcommand)]
     Thread(thread::ThreadCommand),
+    /// Transactions: calls that happen all together, or not at all
+    #[command(subcommand)]
+    Txn(txn::TxnCommand),
     /// The daemon of a repository
     #[command(subcommand)]
     Agent(agent::AgentCommand),
@@ -212,6 +220,8 @@ fn run(cli: Cli) -> Result {
         Command::Init(args) => init::run(&common, args),
         Command::Agent(agent::AgentCommand::Serve(args)) => serve::run(&common, args),
         Command::Agent(command) => block_on(agent::run(&common, command)),
+        // Between a daemon and a hook: no client, and no runtime.
+        Command::Hook(hook::HookCommand::Guard(args)) => Ok(hook::guard(&args)),
         Command::Hook(command) => block_on(hook::run(&common, command)),
         Command::Log(args) => block_on(log::run(&common, args)),
         Command::Capture(args) => block_on(capture::run(&common, args)),
@@ -220,6 +230,7 @@ fn run(cli: Cli) -> Result {
         Command::Redo(args) => block_on(restore::redo(&common, args)),
         Command::Diff(args) => block_on(diff::run(&common, args)),
         Command::Thread(command) => block_on(thread::run(&common, command)),
+        Command::Txn(command) => block_on(txn::run(&common, command)),
         Command::Gc(args) => block_on(gc::run(&common, args)),
         Command::Doctor(args) => block_on(doctor::run(&common, args)),
         Command::Completions(args) => shell::completions(&common, args),
@@ -250,7 +261,7 @@ impl Common {
     /// Sends a call to the daemon of the repository, started where none serves.
     async fn call<T>(
         &self,
-        send: impl AsyncFn(Channel) -> std::result::Result<Response<T>, Status>,
+        send: impl AsyncFn(Link) -> std::result::Result<Response<T>, Status>,
     ) -> Result<T> {
         self.here()?.call("waiting for the daemon", send).await
     }
@@ -258,6 +269,18 @@ impl Common {
     /// The worktree that the command is about, and its daemon.
     fn here(&self) -> Result<Here> {
         Here::new(self.repository()?)
+    }
+
+    /// Opens a stream, as [`Common::call`] does; answers also the link to call back on.
+    async fn stream<T>(
+        &self,
+        open: impl AsyncFn(Link) -> std::result::Result<Response<T>, Status>,
+    ) -> Result<(Link, T)> {
+        let opened = async |link: Link| {
+            let answer = open(link.clone()).await?;
+            Ok(answer.map(|stream| (link, stream)))
+        };
+        self.call(opened).await
     }
 
     /// The daemon of the repository, started where none serves.

@@ -41,7 +41,10 @@ authentication. There is no double fork: use `systemctl --user`, launchd, or let
 Settings in <git-common-dir>/heddle/config.toml, which the flags win over:
   [agent]
   idle_timeout = \"10m\"   # or \"never\"
-  drain_timeout = \"10s\"";
+  drain_timeout = \"10s\"
+  [hooks]
+  timeout = \"30s\"            # for a command that was registered without one
+  subscriber_timeout = \"2s\"  # for a live subscriber to answer a gate";
 
 #[derive(Debug, Args)]
 #[command(after_help = SCOPE)]
@@ -120,6 +123,7 @@ fn prepare_and_serve(common: &Common, args: ServeArgs) -> Result {
         config.default_idle_timeout = Some(ON_DEMAND_IDLE_TIMEOUT);
     }
     config.listener = listener;
+    config.hook_guard = this_executable();
     if let Some(socket) = &args.socket {
         config.socket_path = std::path::absolute(socket).map_err(Error::io("resolve --socket"))?;
     }
@@ -147,6 +151,15 @@ fn prepare_and_serve(common: &Common, args: ServeArgs) -> Result {
     let result = runtime.block_on(serve_until_signalled(repository, config));
     runtime.shutdown_background();
     result
+}
+
+/// This executable, also when it was replaced on disk meanwhile.
+fn this_executable() -> Option<PathBuf> {
+    if cfg!(target_os = "linux") {
+        Some("/proc/self/exe".into())
+    } else {
+        std::env::current_exe().ok()
+    }
 }
 
 async fn serve_until_signalled(repository: Repository, mut config: LocalDaemonConfig) -> Result {

@@ -10,11 +10,11 @@ use std::{
 use clap::{Args, Subcommand};
 use prost_types::Timestamp;
 use serde_json::{Value, json};
-use tonic::transport::Channel;
 use uuid::Uuid;
 
 use super::{
     Common, Result, here,
+    link::Link,
     output::{BOLD, DIM, Output, ago, hex, printable, short, time},
 };
 use crate::grpc_local_impl::proto::v1::{
@@ -106,7 +106,7 @@ pub(super) struct WatchArgs {
     limit: Option<u64>,
 }
 
-fn client(channel: Channel) -> ThreadWorkflowServiceClient<Channel> {
+fn client(channel: Link) -> ThreadWorkflowServiceClient<Link> {
     ThreadWorkflowServiceClient::new(channel)
 }
 

@@ -3,7 +3,6 @@
 
 mod address;
 mod call;
-mod child;
 mod follow;
 pub mod service;
 mod start;

@@ -65,13 +65,6 @@ macro_rules! not_yet_service {
     };
 }
 
-not_yet_service!(v1::transaction_service_server::TransactionService {
-    begin_transaction(BeginTransactionRequest) -> BeginTransactionResponse as "TransactionService.BeginTransaction";
-    commit_transaction(CommitTransactionRequest) -> CommitTransactionResponse as "TransactionService.CommitTransaction";
-    abort_transaction(AbortTransactionRequest) -> AbortTransactionResponse as "TransactionService.AbortTransaction";
-    get_transaction_status(GetTransactionStatusRequest) -> TransactionStatus as "TransactionService.GetTransactionStatus";
-} streams {});
-
 not_yet_service!(v1::discussion_service_server::DiscussionService {
     open_discussion(OpenDiscussionRequest) -> Discussion as "DiscussionService.OpenDiscussion";
     append_turn(AppendTurnRequest) -> Discussion as "DiscussionService.AppendTurn";

@@ -15,6 +15,8 @@ use tokio::sync::Notify;
 use super::{activation::ListenerSource, default_pid_path, default_socket_path};
 use crate::{
     git::{DEFAULT_SIZE_GUARD, Repository},
+    grpc_local_impl::DEFAULT_TRANSACTION_TIMEOUT,
+    hook::{HookSettings, TIMEOUT_LIMIT_MS},
     upkeep::Keep,
 };
 
@@ -35,6 +37,9 @@ pub struct LocalDaemonConfig {
     pub default_idle_timeout: Option<Duration>,
     /// Notified to read `config.toml` again (SIGHUP).
     pub reload: Arc<Notify>,
+    /// The heddle executable, where this process is one: hooks' commands are run by it, so that they
+    /// end with the daemon, however that ends. Without one, a daemon that is killed leaves them.
+    pub hook_guard: Option<PathBuf>,
     /// Called once, when the daemon is ready: lock held, store recovered, socket listening.
     pub ready: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -59,6 +64,7 @@ impl LocalDaemonConfig {
             overrides: Overrides::default(),
             default_idle_timeout: None,
             reload: Arc::new(Notify::new()),
+            hook_guard: None,
             ready: None,
         }
     }
@@ -80,6 +86,24 @@ impl LocalDaemonConfig {
 pub struct FileSettings {
     agent: AgentSettings,
     captures: CaptureSettings,
+    hooks: HookTimes,
+    transactions: TransactionTimes,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TransactionTimes {
+    #[serde(deserialize_with = "transaction_timeout")]
+    timeout: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct HookTimes {
+    #[serde(deserialize_with = "hook_timeout")]
+    timeout: Option<Duration>,
+    #[serde(deserialize_with = "hook_timeout")]
+    subscriber_timeout: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -113,6 +137,23 @@ impl FileSettings {
     /// Bytes above which a file that Git does not track is left out of captures.
     pub fn size_guard(&self) -> u64 {
         self.captures.size_guard.unwrap_or(DEFAULT_SIZE_GUARD)
+    }
+
+    pub(super) fn hooks(&self) -> HookSettings {
+        let usual = HookSettings::default();
+        HookSettings {
+            timeout: self.hooks.timeout.unwrap_or(usual.timeout),
+            subscriber_timeout: self
+                .hooks
+                .subscriber_timeout
+                .unwrap_or(usual.subscriber_timeout),
+        }
+    }
+
+    /// How long a transaction may be left alone.
+    pub(super) fn transaction_timeout(&self) -> Duration {
+        let usual = DEFAULT_TRANSACTION_TIMEOUT;
+        self.transactions.timeout.unwrap_or(usual)
     }
 
     /// Reads the settings; a file that is not there says nothing.
@@ -175,6 +216,29 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     bytes
         .and_then(|(count, unit)| count.checked_mul(unit))
         .ok_or_else(|| format!("{text:?} is not a size; write one such as 512KiB, 64MiB or 2GiB"))
+}
+
+fn hook_timeout<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(from)?;
+    let limit = Duration::from_millis(TIMEOUT_LIMIT_MS.into());
+    match parse_duration(&text).map_err(serde::de::Error::custom)? {
+        time if time.is_zero() || time > limit => Err(serde::de::Error::custom(format!(
+            "a hook can be given from 1ms to 10m, not {text:?}"
+        ))),
+        time => Ok(Some(time)),
+    }
+}
+
+fn transaction_timeout<'de, D: serde::Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(from)?;
+    match parse_duration(&text).map_err(serde::de::Error::custom)? {
+        time if time < Duration::from_secs(1) => Err(serde::de::Error::custom(format!(
+            "a transaction can be given 1s or more, not {text:?}"
+        ))),
+        time => Ok(Some(time)),
+    }
 }
 
 /// Reads a duration such as `90s`, `10m` or `1h 30m`.

@@ -3,7 +3,7 @@
 
 use std::{future::Future, io, path::Path, pin::pin, sync::Arc, time::Duration};
 
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -37,6 +37,7 @@ pub(super) struct Running {
     pub(super) idle_timeout: watch::Sender<Option<Duration>>,
     pub(super) keep: watch::Sender<Keep>,
     pub(super) drain_timeout: Duration,
+    pub(super) telling: JoinHandle<()>,
     pub(super) pidfile: Option<PidFile>,
     pub(super) acceptor: Acceptor,
     pub(super) listener: Listener,
@@ -80,7 +81,14 @@ impl Running {
             keep: keep_seen,
             leave: leave.clone(),
         };
-        let services = Services::new(repository.clone(), store, facts, draining.clone())?;
+        let services = Services::new(
+            repository.clone(),
+            store,
+            facts,
+            draining.clone(),
+            config.hook_guard.clone(),
+            settings.hooks(),
+        )?;
         let services = Arc::new(services);
         services.captures.set_size_guard(settings.size_guard());
         // What a crash cut short is undone before anybody can ask.
@@ -104,6 +112,9 @@ impl Running {
             repository.store_dir(),
         ]);
         folders.renew(&listener.files());
+        services.set_transaction_timeout(settings.transaction_timeout());
+        tokio::spawn(Arc::clone(&services).expire_transactions());
+        let telling = tokio::spawn(Arc::clone(&services.hooks).tell_notices());
         Ok(Self {
             drain_timeout: config.drain_timeout(&settings),
             connections: Connections::new(routes, status, draining.clone()),
@@ -114,6 +125,7 @@ impl Running {
             leave,
             idle_timeout,
             keep,
+            telling,
             pidfile,
             acceptor,
             listener,
@@ -226,6 +238,9 @@ impl Running {
                 self.keep.send_replace(settings.keep());
                 let size_guard = settings.size_guard();
                 self.services.captures.set_size_guard(size_guard);
+                self.services.hooks.configure(settings.hooks());
+                self.services
+                    .set_transaction_timeout(settings.transaction_timeout());
                 tracing::info!("read config.toml again");
             }
             Err(error) => {

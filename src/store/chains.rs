@@ -14,9 +14,15 @@ const NEEDS: &[&str] = &[
     "SELECT current_state FROM thread",
     // Worktrees: where they stand.
     "SELECT step.state_id FROM line JOIN step ON step.id = line.step",
-    // Effects under way: a start that finds one open needs the states or trees that it names.
+    // Transactions: where they began.
+    "SELECT base_state FROM txn WHERE state = 'active'",
+    "SELECT rewind_state FROM txn WHERE state = 'active'",
+    // Effects under way, which a start may have to undo, and buffered calls: what they name.
     "SELECT state.state_id FROM
          (SELECT unhex(value) AS id FROM intent, json_tree(intent.body)
+          WHERE json_tree.type = 'text'
+          UNION ALL
+          SELECT unhex(value) FROM txn_call, json_tree(txn_call.command ->> '$.body')
           WHERE json_tree.type = 'text') AS named
          CROSS JOIN state ON state.state_id = named.id OR state.tree = named.id",
 ];
@@ -188,7 +194,7 @@ impl ReadTx<'_> {
 }
 
 impl WriteTx<'_> {
-    /// Drops a chain. What goes with a state are the steps that led to it.
+    /// Drops a chain. With a state go the steps that led to it, and what hooks said of it.
     pub(crate) fn drop_chain(&self, fate: &Fate) -> Result<(), Error> {
         if let Some(adopted) = fate.adopted {
             self.connection
@@ -197,6 +203,8 @@ impl WriteTx<'_> {
         }
         for statement in [
             "DELETE FROM step WHERE state_id IN (SELECT state_id FROM state WHERE chain = ?1)",
+            "DELETE FROM extra_signal
+             WHERE state_id IN (SELECT state_id FROM state WHERE chain = ?1)",
             "DELETE FROM state WHERE chain = ?1",
             "DELETE FROM chain WHERE id = ?1",
         ] {

@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, Row};
 use super::{Error, ReadTx, WriteTx};
 
 /// A thread, as it is kept.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct ThreadRecord {
     /// Its name.
     pub name: String,
@@ -178,6 +178,14 @@ impl WriteTx<'_> {
                 new.captured_secs,
                 new.active_secs,
             ])?;
+        Ok(())
+    }
+
+    /// The worktree at a path is another's now.
+    pub(crate) fn leave_path(&self, path: &[u8]) -> Result<(), Error> {
+        self.connection
+            .prepare_cached("UPDATE thread SET path = NULL WHERE path = ?1")?
+            .execute([path])?;
         Ok(())
     }
 

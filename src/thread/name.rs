@@ -2,17 +2,19 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     failure::{Failure, Reason},
     git::{NAMESPACE, check_ref_name},
-    store::{self, WriteTx},
 };
 
 /// Bytes that a thread's name may have: a file is named after each part of it.
 pub const NAME_LIMIT: usize = 200;
 
 /// A checked name. It keeps Git's rules and cannot lead out of its folder of refs.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct ThreadName(String);
 
 impl ThreadName {
@@ -54,26 +56,16 @@ impl ThreadName {
         format!("{NAMESPACE}threads/{}", self.0)
     }
 
-    /// The ref that keeps its `number`th chain, once that has ended.
-    pub fn kept_reference(&self, number: i64) -> String {
-        format!("{NAMESPACE}kept/{}/{number}", self.0)
-    }
-
-    /// The same, or one beside it where another chain has it.
-    pub(crate) fn free_kept_reference(
-        &self,
-        tx: &WriteTx<'_>,
-        number: i64,
-    ) -> Result<String, store::Error> {
-        let usual = self.kept_reference(number);
-        let mut reference = usual.clone();
-        // The chains of a thread `a/1` lie where the first chain of `a` would.
-        let mut again = 0;
-        while tx.kept_ref_collides(&reference)? {
-            again += 1;
-            reference = format!("{usual}-{again}");
-        }
-        Ok(reference)
+    /// Names of the ref that keeps its `number`th chain, the one wanted most first: the others are for
+    /// when Git could not have it beside another. Ever new ones come.
+    pub fn kept_references(&self, number: i64) -> impl Iterator<Item = String> {
+        let flat = self.0.replace('%', "%25").replace('/', "%2F");
+        let plain = format!("{NAMESPACE}kept/{}/{number}", self.0);
+        let others = (0_u32..).map(move |again| match again {
+            0 => format!("{NAMESPACE}kept/{flat}/{number}"),
+            again => format!("{NAMESPACE}kept/{flat}-{again}/{number}"),
+        });
+        std::iter::once(plain).chain(others)
     }
 }
 

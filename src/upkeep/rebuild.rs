@@ -85,7 +85,8 @@ impl TakenIn {
     }
 }
 
-/// Whether a kept ref comes after all ended chains that the store knows of its thread.
+/// Whether a kept ref comes after all ended chains that the store knows of the thread that it is
+/// named after.
 pub(super) fn is_later(tx: &ReadTx<'_>, name: &str) -> Result<bool, store::Error> {
     match kept(name) {
         Some((thread, number)) => Ok(number > tx.newest_ended(thread.as_str())?),
@@ -93,13 +94,15 @@ pub(super) fn is_later(tx: &ReadTx<'_>, name: &str) -> Result<bool, store::Error
     }
 }
 
-/// The thread and number of the chain that a ref keeps.
+/// The thread and number that the name of a kept ref says, see `ThreadName::kept_references`.
 fn kept(name: &str) -> Option<(ThreadName, i64)> {
     let path = name.strip_prefix(NAMESPACE)?.strip_prefix("kept/")?;
-    let (thread, last) = path.rsplit_once('/')?;
-    // `3-1` where `3` was taken by the folder of another thread.
-    let number = last.split('-').next()?.parse().ok()?;
-    Some((ThreadName::parse(thread, "name").ok()?, number))
+    let (thread, number) = path.rsplit_once('/')?;
+    let thread = thread.replace("%2F", "/").replace("%25", "%");
+    Some((
+        ThreadName::parse(&thread, "name").ok()?,
+        number.parse().ok()?,
+    ))
 }
 
 fn thread(name: &str) -> Option<ThreadName> {
@@ -120,6 +123,12 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    /// The thread that a state is a capture of; a ref's name may say it in other words.
+    fn thread_of(&self, state: StateId) -> Option<ThreadName> {
+        let text = self.git.capture_text(state).ok()??;
+        ThreadName::parse(&text.thread, "name").ok()
+    }
+
     /// The captures of `thread` that lead to `tip` and are in no other chain, oldest first.
     fn chain(&mut self, thread: &ThreadName, tip: StateId) -> Vec<CaptureText> {
         let mut states = Vec::new();
@@ -183,11 +192,12 @@ impl Lost {
             let unknown = fault.is_unknown();
             match (kept(name), thread(name), found) {
                 (_, Some(thread), Some(tip)) if unknown => threads.push((thread, name, tip)),
-                (Some((thread, number)), _, Some(tip)) if unknown => {
-                    keeping.push((thread, number, name, tip));
-                }
-                (Some((thread, _)), _, Some(tip)) | (_, Some(thread), Some(tip)) => {
-                    moved.push((thread, tip));
+                (Some((_, number)), _, Some(tip)) if unknown => match reader.thread_of(tip) {
+                    Some(thread) => keeping.push((thread, number, name, tip)),
+                    None => lost.left.push(name.clone()),
+                },
+                (_, _, Some(tip)) if !unknown => {
+                    moved.extend(reader.thread_of(tip).map(|thread| (thread, tip)));
                 }
                 _ if unknown => lost.left.push(name.clone()),
                 _ => {}
@@ -320,7 +330,13 @@ fn write_chain(tx: &WriteTx<'_>, chain: &LostChain, taken: &mut TakenIn) -> Resu
     match &chain.kept {
         Kept::By(reference) => end(reference)?,
         Kept::Anew => {
-            let reference = chain.thread.free_kept_reference(tx, number)?;
+            let mut reference = String::new();
+            for candidate in chain.thread.kept_references(number) {
+                reference = candidate;
+                if !tx.kept_ref_collides(&reference)? {
+                    break;
+                }
+            }
             end(&reference)?;
             taken.refs.push(RefMove::to(reference, tip.state));
         }

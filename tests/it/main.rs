@@ -8,6 +8,8 @@ mod fault;
 #[allow(dead_code)]
 mod harness;
 #[allow(dead_code)]
+mod listening;
+#[allow(dead_code)]
 mod manager;
 #[allow(dead_code)]
 mod rpc;
@@ -34,6 +36,13 @@ mod elsewhere;
 mod faults;
 mod first_use;
 mod foreign;
+mod hook_cli;
+mod hook_commands;
+mod hook_git;
+mod hook_nested;
+mod hook_notices;
+mod hook_sandbox;
+mod hook_subscribers;
 mod hooks;
 mod idle_exit;
 mod install;
@@ -48,6 +57,7 @@ mod places;
 mod rebuilt;
 mod reflection;
 mod restores;
+mod reviewed;
 mod service;
 mod service_bursts;
 mod service_gone;
@@ -57,6 +67,7 @@ mod service_packaged;
 mod service_slow;
 mod strangers;
 mod threads;
+mod transactions;
 mod upkeep;
 mod wal;
 mod wire;

@@ -14,8 +14,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::child::child;
-use crate::{git::Repository, local_daemon::default_socket_path};
+use crate::{child::child, git::Repository, local_daemon::default_socket_path};
 pub use install::{default_name, install, uninstall};
 pub use launchd::Launchd;
 pub use present::Service;

@@ -15,6 +15,7 @@ use crate::{
     git::{GitDir, OwnRefs, RefMove, StateId},
     store::{self, ReadTx},
     thread::ThreadName,
+    transaction::held_refs,
 };
 
 /// Our refs as the store has them.
@@ -22,6 +23,8 @@ use crate::{
 pub(super) struct Projection {
     /// Where each is to lead.
     at: BTreeMap<String, StateId>,
+    /// Those that transactions move on with what they buffer.
+    held: HashSet<String>,
     /// Those that were deleted lately.
     gone: HashSet<String>,
     /// Those that were moved lately; a crash may have been quicker than Git.
@@ -38,6 +41,10 @@ impl Projection {
             at: threads.chain(tx.kept_tips()?).filter_map(at).collect(),
             ..Self::default()
         };
+        for (name, state) in held_refs(tx)? {
+            read.held.insert(name.clone());
+            read.at.insert(name, state);
+        }
         // The last move of each says where it is to be, unless the store says so itself.
         let mut last = BTreeMap::new();
         for left in tx.ref_moves()? {
@@ -45,7 +52,7 @@ impl Projection {
         }
         for (name, target) in last {
             read.lately.insert(name.clone());
-            if read.at.contains_key(&name) {
+            if read.at.contains_key(&name) && !read.held.contains(&name) {
                 continue;
             }
             match target.as_deref().and_then(StateId::from_bytes) {
@@ -74,10 +81,12 @@ impl Projection {
                 wanted: self.wanted(name),
                 found: found.get(name).copied(),
             };
-            let right = matches!(
-                (fault.wanted, fault.found),
-                (Wanted::At(wanted), Some(Some(found))) if wanted == found
-            );
+            let right = match (fault.wanted, fault.found) {
+                (Wanted::At(wanted), Some(Some(found))) => {
+                    wanted == found || self.held.contains(name)
+                }
+                _ => false,
+            };
             (!right).then_some(fault)
         });
         faults.collect()
