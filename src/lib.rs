@@ -10,6 +10,7 @@
 //! | [`local_daemon`] | the life of the process: lock, listener, connections, idle, drain |
 //! | [`grpc_local_impl`] | the services on the wire: protobuf in, domain call, protobuf out |
 //! | [`hook`], [`operation`], [`thread`], [`capture`] | the nouns: types, writes, reads |
+//! | [`upkeep`] | dropping what is past its time, checking and mending what is there |
 //! | [`mutation`] | the one road that every write takes |
 //! | [`store`] | SQLite: one writer, many readers |
 //! | [`git`] | Git, seen from heddle |
@@ -32,6 +33,7 @@ pub mod status;
 pub mod store;
 pub mod thread;
 pub mod transaction;
+pub mod upkeep;
 
 pub use git::Repository;
 pub use store::OperationDedupStore;

@@ -1,20 +1,26 @@
 //! `heddle doctor`.
 
-use std::process::ExitCode;
+use std::{fmt::Display, process::ExitCode};
 
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
     Common, Error, Result, exit,
-    output::{BAD, DIM, GOOD, NOTE, Output, plural, printable},
+    here::Here,
+    output::{self, BAD, DIM, GOOD, NOTE, Output, plural, printable},
+    progress::Progress,
 };
 use crate::{
     client,
+    failure::{Failure, Reason},
+    git::Repository,
     grpc_local_impl::proto::local::{
         CheckRepositoryRequest, Finding, finding::Severity,
         upkeep_service_client::UpkeepServiceClient,
     },
+    local_daemon::RepositoryLock,
+    upkeep,
 };
 
 const EXAMPLES: &str = "\
@@ -35,18 +41,17 @@ pub(super) struct DoctorArgs {
 
 pub(super) async fn run(common: &Common, args: DoctorArgs) -> Result {
     let here = common.here()?;
-    let request = CheckRepositoryRequest {
-        repair: args.repair,
-        ..CheckRepositoryRequest::default()
-    };
-    let send = async |channel| {
-        let mut client = UpkeepServiceClient::new(channel);
-        client.check_repository(request.clone()).await
-    };
-    let mut findings = match here.call("checking", send).await {
-        Ok(checked) => checked.findings,
+    let mut findings = match ask(&here, args.repair).await {
+        Ok(findings) if args.repair && has_damaged_database(&findings) => {
+            // It has it open: only when it is gone can another take its place.
+            client::stop(here.repository(), false, output::warning).await?;
+            let why = "it had a damaged database open, and was stopped";
+            without_daemon(&here, true, &why).await?
+        }
+        Ok(findings) => findings,
+        // The daemon is there, and says why not.
         Err(Error::Client(client::Error::Status(status))) => return Err(status.into()),
-        Err(error) => vec![no_daemon(&error)],
+        Err(error) => without_daemon(&here, args.repair, &error).await?,
     };
     // What is wrong comes last, next to the prompt; of its kind each stays where it was found.
     findings.sort_by_key(|finding| rank(finding.severity()));
@@ -57,17 +62,98 @@ pub(super) async fn run(common: &Common, args: DoctorArgs) -> Result {
     } else {
         print(&out, &findings)?;
     }
-    let wrong = findings
-        .iter()
-        .any(|finding| finding.severity() == Severity::Bad);
+    let mut severities = findings.iter().map(Finding::severity);
+    let wrong = severities.any(|severity| severity == Severity::Bad);
     Ok(ExitCode::from(if wrong { exit::FAILED } else { 0 }))
 }
 
-fn no_daemon(error: &Error) -> Finding {
+async fn ask(here: &Here, repair: bool) -> Result<Vec<Finding>> {
+    let request = CheckRepositoryRequest {
+        repair,
+        client_version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..CheckRepositoryRequest::default()
+    };
+    let send = async |channel| {
+        let mut client = UpkeepServiceClient::new(channel);
+        client.check_repository(request.clone()).await
+    };
+    Ok(here.call("checking", send).await?.findings)
+}
+
+fn has_damaged_database(findings: &[Finding]) -> bool {
+    let damaged = |finding: &Finding| {
+        finding.area == upkeep::Area::Database.name() && finding.severity() == Severity::Bad
+    };
+    findings.iter().any(damaged)
+}
+
+/// What can be found, and mended, where no daemon can be had.
+async fn without_daemon(here: &Here, repair: bool, why: &impl Display) -> Result<Vec<Finding>> {
+    let repository = here.repository().clone();
+    let looked = tokio::task::spawn_blocking(move || look(&repository, repair));
+    let looked = Progress::new("checking without a daemon")
+        .during(looked)
+        .await;
+    let (mended, found) = looked.unwrap_or_else(|failed| {
+        let failure = Failure::new(Reason::Internal, format!("the check failed: {failed}"));
+        Err(failure)
+    })?;
+    let mut findings: Vec<Finding> = found.into_iter().map(upkeep_to_proto).collect();
+    let is_bad = |finding: &Finding| finding.severity() == Severity::Bad;
+    let daemon = if mended && !findings.iter().any(is_bad) {
+        match ask(here, false).await {
+            Ok(_) => daemon(
+                Severity::Repaired,
+                "a daemon can be started again".to_owned(),
+            ),
+            Err(error) => daemon(Severity::Bad, error.to_string()),
+        }
+    } else {
+        daemon(Severity::Bad, why.to_string())
+    };
+    findings.push(daemon);
+    Ok(findings)
+}
+
+/// Looks without a daemon, and answers whether it has mended, too. A daemon that holds the lock and
+/// does not answer may be at work: then nothing is changed. Blocks.
+fn look(
+    repository: &Repository,
+    repair: bool,
+) -> std::result::Result<(bool, Vec<upkeep::Finding>), Failure> {
+    let lock = match repair {
+        true => RepositoryLock::try_take(&repository.store_dir()).unwrap_or_default(),
+        false => None,
+    };
+    match lock {
+        Some(lock) => {
+            let guard = Box::new(lock.witness());
+            let found = upkeep::repair_without_daemon(repository, guard)?;
+            Ok((true, found))
+        }
+        None => Ok((false, upkeep::check_without_daemon(repository))),
+    }
+}
+
+fn upkeep_to_proto(found: upkeep::Finding) -> Finding {
+    let severity = match found.severity {
+        upkeep::Severity::Good => Severity::Good,
+        upkeep::Severity::Warning => Severity::Warning,
+        upkeep::Severity::Bad => Severity::Bad,
+        upkeep::Severity::Repaired => Severity::Repaired,
+    };
+    Finding {
+        area: found.area.name().to_owned(),
+        severity: severity.into(),
+        message: found.message,
+    }
+}
+
+fn daemon(severity: Severity, message: String) -> Finding {
     Finding {
         area: "daemon".to_owned(),
-        severity: Severity::Bad.into(),
-        message: error.to_string(),
+        severity: severity.into(),
+        message,
     }
 }
 

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::json;
+use uuid::Uuid;
 
 use super::{
     Common, Result,
@@ -42,6 +43,7 @@ pub(super) async fn run(common: &Common, args: GcArgs) -> Result {
         dry_run: args.dry_run,
         keep_chains: args.keep_chains.unwrap_or_default(),
         keep_days: args.keep_days,
+        client_operation_id: Uuid::new_v4().to_string(),
         ..CollectGarbageRequest::default()
     };
     let send = async |channel| {

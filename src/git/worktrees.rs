@@ -121,6 +121,17 @@ impl Repository {
     }
 }
 
+/// What `git --version` says.
+///
+/// # Errors
+/// When Git cannot be run.
+pub fn version() -> Result<String, Error> {
+    let output = Command::new("git").arg("--version").output();
+    let output = output.map_err(|e| Error::io("run", "git".as_ref(), e))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    Ok(said.trim().to_owned())
+}
+
 /// A run of Git on a Git folder, with nothing of what says otherwise in the environment.
 pub(super) fn git_command<const N: usize>(git_dir: &Path, args: [&str; N]) -> Command {
     let mut git = child("git");

@@ -5,10 +5,7 @@ use std::{convert::Infallible, marker::PhantomData, pin::Pin, sync::Arc, task};
 use futures_util::Stream;
 use tonic::{Request, Response, Status};
 
-use super::{
-    Services,
-    proto::{local, v1},
-};
+use super::{Services, proto::v1};
 use crate::failure::{Failure, Reason};
 
 /// The answer of a method that is in the contract and not in this version.
@@ -92,8 +89,3 @@ not_yet_service!(v1::signal_service_server::SignalService {
 } streams {
     SubscribeSignalUpdatesStream: subscribe_signal_updates(SubscribeSignalUpdatesRequest) -> SignalUpdate as "SignalService.SubscribeSignalUpdates";
 });
-
-not_yet_service!(local::upkeep_service_server::UpkeepService {
-    collect_garbage(CollectGarbageRequest) -> CollectGarbageResponse as "UpkeepService.CollectGarbage";
-    check_repository(CheckRepositoryRequest) -> CheckRepositoryResponse as "UpkeepService.CheckRepository";
-} streams {});

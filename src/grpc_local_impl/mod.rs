@@ -15,6 +15,7 @@ pub mod proto;
 mod status;
 mod threads;
 mod transactions;
+mod upkeep;
 mod worktree;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};

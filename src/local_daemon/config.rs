@@ -14,9 +14,10 @@ use tokio::sync::Notify;
 
 use super::{activation::ListenerSource, default_pid_path, default_socket_path};
 use crate::{
-    git::Repository,
+    git::{DEFAULT_SIZE_GUARD, Repository},
     grpc_local_impl::DEFAULT_TRANSACTION_TIMEOUT,
     hook::{HookSettings, TIMEOUT_LIMIT_MS},
+    upkeep::Keep,
 };
 
 /// Time that a stop gives to what is in flight.
@@ -84,6 +85,7 @@ impl LocalDaemonConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct FileSettings {
     agent: AgentSettings,
+    captures: CaptureSettings,
     hooks: HookTimes,
     transactions: TransactionTimes,
 }
@@ -113,7 +115,30 @@ struct AgentSettings {
     drain_timeout: Option<Duration>,
 }
 
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct CaptureSettings {
+    keep_chains: Option<u32>,
+    keep_days: Option<u32>,
+    #[serde(deserialize_with = "size_guard")]
+    size_guard: Option<u64>,
+}
+
 impl FileSettings {
+    /// How long ended chains of captures are kept.
+    pub fn keep(&self) -> Keep {
+        let usual = Keep::default();
+        Keep {
+            chains: self.captures.keep_chains.unwrap_or(usual.chains),
+            days: self.captures.keep_days.unwrap_or(usual.days),
+        }
+    }
+
+    /// Bytes above which a file that Git does not track is left out of captures.
+    pub fn size_guard(&self) -> u64 {
+        self.captures.size_guard.unwrap_or(DEFAULT_SIZE_GUARD)
+    }
+
     pub(super) fn hooks(&self) -> HookSettings {
         let usual = HookSettings::default();
         HookSettings {
@@ -164,6 +189,33 @@ fn drain_timeout<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Dur
     parse_duration(&text)
         .map(Some)
         .map_err(serde::de::Error::custom)
+}
+
+fn size_guard<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    let text = String::deserialize(from)?;
+    parse_size(&text)
+        .map(Some)
+        .map_err(serde::de::Error::custom)
+}
+
+/// Reads a number of bytes such as `512KiB`, `64MiB` or `2GiB`.
+///
+/// # Errors
+/// When the text is none, or more than can be counted.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].trim() {
+        "B" => Some(1),
+        "KiB" => Some(1 << 10),
+        "MiB" => Some(1 << 20),
+        "GiB" => Some(1 << 30),
+        _ => None,
+    };
+    let bytes = digits.trim().parse::<u64>().ok().zip(unit);
+    bytes
+        .and_then(|(count, unit)| count.checked_mul(unit))
+        .ok_or_else(|| format!("{text:?} is not a size; write one such as 512KiB, 64MiB or 2GiB"))
 }
 
 fn hook_timeout<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
@@ -230,6 +282,16 @@ mod tests {
         assert_eq!(parse_timeout("never"), Ok(None));
         for text in ["", "10", "-5s", "soon", "1y"] {
             assert!(parse_duration(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_with_their_unit() {
+        assert_eq!(parse_size("64MiB"), Ok(64 << 20));
+        assert_eq!(parse_size("1 GiB"), Ok(1 << 30));
+        assert_eq!(parse_size("0B"), Ok(0));
+        for text in ["", "64", "64MB", "-1B", "1.5MiB", "99999999999GiB"] {
+            assert!(parse_size(text).is_err(), "{text:?}");
         }
     }
 }

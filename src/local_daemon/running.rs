@@ -23,6 +23,7 @@ use crate::{
     git::Repository,
     grpc_local_impl::{DaemonFacts, Services, proto::local::listener::Origin},
     store::Store,
+    upkeep::{self, Keep},
 };
 
 /// Everything that a running daemon owns. The lock is last: it is given back last.
@@ -34,6 +35,7 @@ pub(super) struct Running {
     pub(super) draining: CancellationToken,
     pub(super) leave: CancellationToken,
     pub(super) idle_timeout: watch::Sender<Option<Duration>>,
+    pub(super) keep: watch::Sender<Keep>,
     pub(super) drain_timeout: Duration,
     pub(super) telling: JoinHandle<()>,
     pub(super) pidfile: Option<PidFile>,
@@ -69,12 +71,14 @@ impl Running {
         };
         let acceptor = Acceptor::new(&listener).map_err(io_error("listen"))?;
         let (idle_timeout, idle_timeout_seen) = watch::channel(config.idle_timeout(&settings));
+        let (keep, keep_seen) = watch::channel(settings.keep());
         let draining = CancellationToken::new();
         let leave = CancellationToken::new();
         let facts = DaemonFacts {
             origin,
             socket: listener.path(),
             idle_timeout: idle_timeout_seen,
+            keep: keep_seen,
             leave: leave.clone(),
         };
         let services = Services::new(
@@ -86,8 +90,13 @@ impl Running {
             settings.hooks(),
         )?;
         let services = Arc::new(services);
+        services.captures.set_size_guard(settings.size_guard());
         // What a crash cut short is undone before anybody can ask.
         extending(services.recover()).await?;
+        let reconciled = upkeep::reconcile(&repository, &services.store, &services.road);
+        if let Err(failure) = extending(reconciled).await {
+            tracing::error!("refs/heddle/ may not be as the database has it: {failure}");
+        }
         let routes = services.routes().await;
         let status = Arc::clone(&services.status);
         let pidfile = match listener {
@@ -115,6 +124,7 @@ impl Running {
             draining,
             leave,
             idle_timeout,
+            keep,
             telling,
             pidfile,
             acceptor,
@@ -139,6 +149,12 @@ impl Running {
         }
         tell(State::Ready(&self.services.summary()));
         let watchdog = tokio::spawn(watchdog(Arc::clone(&self.services)));
+        let upkeep = tokio::spawn(upkeep::by_itself(
+            self.services.store.clone(),
+            self.repository.clone(),
+            self.services.road.clone(),
+            self.keep.subscribe(),
+        ));
         let (stop, waiting) = self.serve_until(shutdown).await;
         match &stop {
             Stop::Asked => tracing::info!("asked to stop"),
@@ -146,6 +162,7 @@ impl Running {
             Stop::Broken(reason) => tracing::error!("leaving: {reason}"),
         }
         watchdog.abort();
+        upkeep.abort();
         self.drain(waiting).await;
         match stop {
             Stop::Asked | Stop::Idle => Ok(()),
@@ -218,6 +235,9 @@ impl Running {
                 self.drain_timeout = self.config.drain_timeout(&settings);
                 let idle_timeout = self.config.idle_timeout(&settings);
                 self.idle_timeout.send_replace(idle_timeout);
+                self.keep.send_replace(settings.keep());
+                let size_guard = settings.size_guard();
+                self.services.captures.set_size_guard(size_guard);
                 self.services.hooks.configure(settings.hooks());
                 self.services
                     .set_transaction_timeout(settings.transaction_timeout());

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     failure::{Failure, Reason},
-    git::{RefMove, RefWriter, Repository, StateId},
-    store::{self, BufferedCall, OperationDedupStore, RefMoveRecord, Store},
+    git::{RefWriter, Repository},
+    store::{self, BufferedCall, OperationDedupStore, Store},
 };
 
 /// Encodes a mutation's output into the response that is answered and recorded.
@@ -35,7 +35,8 @@ pub struct Road {
 
 impl Road {
     /// The road into `store`, and on to the refs of `repository`. Moves of refs that a daemon
-    /// before this one committed and did not make are made now. `listeners` are told of changes.
+    /// before this one committed and did not make are `upkeep::reconcile`'s to make. `listeners` are
+    /// told of changes.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -45,13 +46,11 @@ impl Road {
         listeners: Arc<dyn Listeners>,
         transactions: Arc<dyn Transactions>,
     ) -> Result<Self, store::Error> {
-        let (newest, moves) = store.read(|tx| Ok((tx.newest_operation()?, tx.ref_moves()?)))?;
-        let refs = RefWriter::new(repository.clone());
-        refs.catch_up(moves.into_iter().map(to_move).collect());
+        let newest = store.read(|tx| tx.newest_operation())?;
         Ok(Self {
             projections: Projections {
                 newest: watch::Sender::new(newest),
-                refs,
+                refs: RefWriter::new(repository.clone()),
                 listeners,
             },
             answers: OperationDedupStore::new(store.clone()),
@@ -65,6 +64,19 @@ impl Road {
     /// The sequence number of the newest committed operation, as it changes.
     pub fn newest(&self) -> watch::Receiver<u64> {
         self.projections.newest.subscribe()
+    }
+
+    /// Waits until the refs of everything that is committed by now have been moved, where they can
+    /// be.
+    pub async fn refs_made(&self) {
+        // A commit is told to the refs before the writer comes to this question.
+        self.store.writer_answers().await;
+        let (done, made) = oneshot::channel();
+        self.projections.refs.after_all(move || {
+            let _ = done.send(());
+        });
+        // It is dropped where there is no thread to move refs with, and nothing to wait for.
+        let _ = made.await;
     }
 
     /// Whether the answer to this key is recorded.
@@ -308,14 +320,6 @@ fn not_bufferable(call: &Call) -> Failure {
             "{method}, as it was called, cannot be part of a transaction; nothing was changed: make the call without heddle-transaction-id"
         ),
     )
-}
-
-fn to_move(record: RefMoveRecord) -> RefMove {
-    RefMove {
-        id: record.id,
-        name: record.name,
-        target: record.target.as_deref().and_then(StateId::from_bytes),
-    }
 }
 
 fn land(landing: Option<Landing>, answer: &Answer) {

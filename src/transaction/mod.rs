@@ -20,6 +20,7 @@ pub use begin::{BeginRequest, BeginTransaction, Begun};
 pub use commit::{CommitTransaction, Committed};
 pub use expiry::{ExpireTransaction, stalest};
 pub use ledger::{Commands, Ledger};
+pub(crate) use queries::held_refs;
 pub use queries::{list, status};
 
 pub use crate::store::{TransactionRecord as Transaction, TransactionState};
