@@ -82,8 +82,9 @@ impl Captures {
         // It knows nothing yet: every path is looked at as it is.
         let nothing_known = self.places.repository().store_dir().join("no-cache");
         let mut scanner = Scanner::new(worktree, nothing_known)?;
-        let plan = Plan::new(&git, &mut scanner, from, to)?;
-        for path in undo_interrupted(&git, &mut scanner, &plan)? {
+        let mut plan = Plan::new(&git, &mut scanner, from, to)?;
+        plan.pass_over(&restore.there);
+        for path in undo_interrupted(&mut scanner, &plan)? {
             tracing::warn!(
                 "{path} was changed after a restore was cut short, and is left as it is"
             );

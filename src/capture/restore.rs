@@ -41,6 +41,9 @@ pub(super) struct RestoreIntent {
     pub(super) from: String,
     /// The tree that it is to have, in hex.
     pub(super) to: String,
+    /// Paths that are as they are to be, in bytes: ignored files with the state's content.
+    #[serde(default)]
+    pub(super) there: Vec<Vec<u8>>,
     /// The index before and after, where it follows.
     pub(super) index: Option<SavedIndex>,
 }
@@ -94,10 +97,11 @@ struct Prepared {
     /// The change id of a state of its own, where only some paths are restored.
     grafted: Option<String>,
     plan: Plan,
+    /// The tree that the worktree has then: the goal's, but for what is left alone.
+    reached: ObjectId,
     changes: Arc<[Change]>,
     index: Option<IndexUpdate>,
     checked_out: CheckedOut,
-    git: GitDir,
     held: Held,
     _thread: OwnedMutexGuard<()>,
 }
@@ -174,7 +178,14 @@ fn prepare(
         check_paths(&git, [rescue.look.tree, goal.tree], &wanted)?;
         graft(&git, &rescue, &mut goal, &wanted, says)?
     };
-    let plan = Plan::new(&git, held.scanner()?, rescue.look.tree, goal.tree)?;
+    let scanner = held.scanner()?;
+    let mut plan = Plan::new(&git, scanner, rescue.look.tree, goal.tree)?;
+    let reached = if plan.left_alone.is_empty() {
+        goal.tree
+    } else {
+        ObjectBatch::new(&git).graft(rescue.look.tree, &plan.changes)?
+    };
+    plan.pass_over_what_is_there(scanner)?;
     let index = if asked.update_index {
         let update = IndexUpdate::prepare(
             captures.places.repository(),
@@ -192,9 +203,9 @@ fn prepare(
         goal,
         grafted,
         plan,
+        reached,
         index,
         checked_out: CheckedOut::default(),
-        git,
         held,
         _thread: thread,
     })
@@ -253,7 +264,7 @@ impl Prepared {
     fn act(&mut self) -> Result<(), Unfinished> {
         let done = AtomicU64::new(0);
         let scanner = self.held.scanner()?;
-        let checked_out = check_out(&self.git, scanner, &self.plan, &done);
+        let checked_out = check_out(scanner, &self.plan, &done);
         self.checked_out = checked_out.map_err(|error| Unfinished {
             undone: !matches!(error, CheckoutError::NotUndone { .. }),
             failure: error.into(),
@@ -277,7 +288,7 @@ impl Prepared {
 
     /// Puts back what was changed. Blocks.
     fn take_back(&mut self) -> Result<(), Failure> {
-        let unknown = undo_interrupted(&self.git, self.held.scanner()?, &self.plan)?;
+        let unknown = undo_interrupted(self.held.scanner()?, &self.plan)?;
         if let Some(index) = self.index.take() {
             index.saved().take_back()?;
             index.discard();
@@ -297,6 +308,7 @@ impl Prepared {
             root: worktree.key().to_vec(),
             from: self.plan.from.to_string(),
             to: self.plan.to.to_string(),
+            there: self.plan.there.iter().map(|path| path.to_vec()).collect(),
             index: self.index.as_ref().map(|index| index.saved().clone()),
         }
     }
@@ -348,8 +360,10 @@ impl Prepared {
             None => None,
         };
         match step.filter(|step| step.state_id == goal.state.as_bytes() && self.grafted.is_none()) {
-            Some(step) => tx.stand_at(line, step.id)?,
-            None => tx.take_step(line, goal.state.as_bytes(), goal.tree.as_bytes())?,
+            Some(step) => tx.return_to(line, step.id, self.reached.as_bytes())?,
+            // Nothing to go back from.
+            None if goal.tree == self.rescue.look.tree => {}
+            None => tx.take_step(line, goal.state.as_bytes(), self.reached.as_bytes())?,
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ mod commit;
 mod config_files;
 mod diff;
 mod filesystem;
+mod filter;
 mod folder_faults;
 mod folders;
 mod freed;

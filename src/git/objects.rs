@@ -53,6 +53,8 @@ pub struct ObjectBatch {
     git: GitDir,
     hash: gix::hash::Kind,
     folder: PathBuf,
+    /// The mode of Git's own folder of objects.
+    mode: u32,
     level: Compression,
     inner: Mutex<Inner>,
 }
@@ -75,10 +77,13 @@ impl ObjectBatch {
             .or_else(|| config.integer("core.compression"))
             .and_then(|level| Compression::new(level as i32))
             .unwrap_or(Compression::BEST_SPEED);
+        let folder = local.objects.store_ref().path().to_owned();
+        let mode = fs::metadata(&folder).map_or(0o700, |found| found.permissions().mode() & 0o7777);
         Self {
             git: git.clone(),
             hash: local.object_hash(),
-            folder: local.objects.store_ref().path().to_owned(),
+            folder,
+            mode,
             level,
             inner: Mutex::default(),
         }
@@ -140,7 +145,11 @@ impl ObjectBatch {
         let folder = self.fan_out(&id);
         let fail = |e| failed("write an object in", &folder)(e);
         match DirBuilder::new().mode(0o777).create(&folder) {
-            Ok(()) => self.inner().made_folders = true,
+            Ok(()) => {
+                // The daemon's umask is not the user's, nor that of those who share the repository.
+                let _ = fs::set_permissions(&folder, Permissions::from_mode(self.mode));
+                self.inner().made_folders = true;
+            }
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             Err(e) => return Err(fail(e)),
         }
@@ -150,6 +159,8 @@ impl ObjectBatch {
             .permissions(Permissions::from_mode(0o444))
             .tempfile_in(&folder)
             .map_err(fail)?;
+        let permissions = Permissions::from_mode(0o444 & self.mode);
+        aside.as_file().set_permissions(permissions).map_err(fail)?;
         let mut deflated = deflate::Write::new(aside.as_file(), self.level);
         deflated
             .write_all(&loose_header(kind, data.len() as u64))

@@ -216,6 +216,11 @@ fn exchange(index: &Path, expected: Option<&str>, new: Option<&[u8]>) -> Result<
             }
             return fs::remove_file(index).map_err(IndexError::io("remove", index));
         };
+        // The daemon's umask is not the user's.
+        if let Ok(replaced) = fs::metadata(index) {
+            file.set_permissions(replaced.permissions())
+                .map_err(IndexError::io("write", index))?;
+        }
         file.write_all(new)
             .and_then(|()| file.sync_all())
             .and_then(|()| fs::rename(&lock, index))

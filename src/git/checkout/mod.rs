@@ -14,8 +14,10 @@ use std::{
 use gix::{ObjectId, bstr::BString, bstr::ByteSlice, index::entry::Mode};
 
 use super::{
-    Change, Entry, Error, GitDir, ObjectError, ScanError, Scanner, objects::sync,
-    repo_path::is_safe, scan::disk,
+    Change, Entry, Error, GitDir, ObjectError, ScanError, Scanner,
+    objects::sync,
+    repo_path::{is_safe, is_safe_name},
+    scan::{disk, is_attribute_file},
 };
 use crate::failure::{Failure, Reason};
 use place::Moves;
@@ -128,6 +130,8 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// What is not to change although it differs, and why.
     pub left_alone: Vec<String>,
+    /// Paths that nobody captured and that have the content of `to` already.
+    pub there: Vec<BString>,
 }
 
 /// What was done.
@@ -153,7 +157,11 @@ impl Plan {
         let mut left_alone = Vec::new();
         let mut changes = Vec::new();
         for change in git.diff(from, to, &[])? {
-            if !is_safe(change.path.as_bstr()) {
+            let is_link = |entry: Option<Entry>| entry.is_some_and(|e| e.mode == Mode::SYMLINK);
+            let name = change.path.rsplit_str("/").next().unwrap_or_default();
+            if !is_safe(change.path.as_bstr())
+                || !is_safe_name(name.as_bstr(), is_link(change.after))
+            {
                 return Err(CheckoutError::Unsafe { path: change.path });
             }
             let is_link = |entry: Option<Entry>| entry.is_some_and(|e| e.mode == Mode::COMMIT);
@@ -172,7 +180,38 @@ impl Plan {
             to,
             changes,
             left_alone,
+            there: Vec::new(),
         })
+    }
+
+    /// Leaves as they are what is to be added and is there already: a file that was captured before
+    /// it was ignored often is.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn pass_over_what_is_there(&mut self, scanner: &mut Scanner) -> Result<(), CheckoutError> {
+        for change in &self.changes {
+            let (None, Some(after)) = (change.before, change.after) else {
+                continue;
+            };
+            let path = change.path.as_bstr();
+            if scanner.hash_now(path, Some(after.mode))? == Some((after.mode, after.id)) {
+                self.there.push(change.path.clone());
+            }
+        }
+        let there = std::mem::take(&mut self.there);
+        self.pass_over(&there);
+        self.there = there;
+        Ok(())
+    }
+
+    /// Leaves these paths, which are in order, as they are.
+    pub fn pass_over(&mut self, paths: &[impl AsRef<[u8]>]) {
+        let passed = |path: &BString| {
+            let found = paths.binary_search_by(|passed| passed.as_ref().cmp(path.as_slice()));
+            found.is_ok()
+        };
+        self.changes.retain(|change| !passed(&change.path));
     }
 
     /// The way back, of those paths that are as the plan wanted them.
@@ -180,7 +219,8 @@ impl Plan {
         let mut changes = Vec::new();
         let mut unknown = Vec::new();
         for change in &self.changes {
-            let found = scanner.hash_now(change.path.as_bstr())?;
+            let known = change.after.or(change.before).map(|entry| entry.mode);
+            let found = scanner.hash_now(change.path.as_bstr(), known)?;
             let found = found.map(|(mode, id)| Entry { mode, id });
             if found == change.after {
                 changes.push(Change {
@@ -197,6 +237,7 @@ impl Plan {
             to: self.from,
             changes,
             left_alone: Vec::new(),
+            there: Vec::new(),
         };
         Ok((plan, unknown))
     }
@@ -212,7 +253,6 @@ fn staging_folder(root: &Path) -> PathBuf {
 /// # Errors
 /// Why not; the worktree is then as it was, unless the error says otherwise.
 pub fn check_out(
-    git: &GitDir,
     scanner: &mut Scanner,
     plan: &Plan,
     done: &AtomicU64,
@@ -222,12 +262,12 @@ pub fn check_out(
     }
     let folder = staging_folder(scanner.root());
     let stage = Stage::new(&folder)?;
-    if let Err(error) = stage.write(&git.local(), scanner.root(), plan) {
+    if let Err(error) = stage.write(&scanner.git().local(), scanner.root(), plan) {
         stage.discard();
         return Err(error);
     }
     let root = scanner.root().to_owned();
-    let mut moves = Moves::new(&root, &stage)?;
+    let mut moves = Moves::new(&root, stage::allowed(&scanner.git().local()), &stage)?;
     let moved = move_all(&mut moves, scanner, plan, done);
     let moved = moved.and_then(|checked_out| {
         let folders = moves.touched();
@@ -259,6 +299,7 @@ pub fn check_out(
     }
 }
 
+/// What was there is judged by the attributes that it was captured by: they change after the rest.
 /// Removals first, the deepest first, so that folders can give way to files; then what is written.
 fn move_all(
     moves: &mut Moves<'_>,
@@ -267,25 +308,34 @@ fn move_all(
     done: &AtomicU64,
 ) -> Result<CheckedOut, CheckoutError> {
     let mut checked_out = CheckedOut::default();
-    for (at, change) in plan.changes.iter().enumerate().rev() {
-        if let (Some(before), None) = (change.before, change.after) {
-            let path = change.path.as_bstr();
-            moves.remove(at, path, |aside| Ok(scanner.is_still(path, aside, before)?))?;
-            checked_out.removed += 1;
-            done.fetch_add(1, Ordering::Relaxed);
+    let all = || plan.changes.iter().enumerate();
+    for attributes in [false, true] {
+        let due = |(_, change): &(usize, &Change)| {
+            change.before.is_some() && is_attribute_file(change.path.as_bstr()) == attributes
+        };
+        for (at, change) in all().rev().filter(due) {
+            if let (Some(before), None) = (change.before, change.after) {
+                let path = change.path.as_bstr();
+                moves.remove(at, path, |aside| Ok(scanner.is_still(path, aside, before)?))?;
+                checked_out.removed += 1;
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        for (at, change) in all().filter(due) {
+            if let (Some(before), Some(_)) = (change.before, change.after) {
+                let path = change.path.as_bstr();
+                moves.replace(at, path, |aside| Ok(scanner.is_still(path, aside, before)?))?;
+                checked_out.written += 1;
+                done.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
-    for (at, change) in plan.changes.iter().enumerate() {
-        let path = change.path.as_bstr();
-        match (change.before, change.after) {
-            (Some(before), Some(_)) => {
-                moves.replace(at, path, |aside| Ok(scanner.is_still(path, aside, before)?))?;
-            }
-            (None, Some(_)) => moves.add(at, path)?,
-            (_, None) => continue,
+    for (at, change) in all() {
+        if let (None, Some(_)) = (change.before, change.after) {
+            moves.add(at, change.path.as_bstr())?;
+            checked_out.written += 1;
+            done.fetch_add(1, Ordering::Relaxed);
         }
-        checked_out.written += 1;
-        done.fetch_add(1, Ordering::Relaxed);
     }
     Ok(checked_out)
 }
@@ -295,13 +345,9 @@ fn move_all(
 ///
 /// # Errors
 /// When it cannot be put back.
-pub fn undo_interrupted(
-    git: &GitDir,
-    scanner: &mut Scanner,
-    plan: &Plan,
-) -> Result<Vec<BString>, CheckoutError> {
+pub fn undo_interrupted(scanner: &mut Scanner, plan: &Plan) -> Result<Vec<BString>, CheckoutError> {
     let (back, unknown) = plan.back(scanner)?;
-    check_out(git, scanner, &back, &AtomicU64::new(0))?;
+    check_out(scanner, &back, &AtomicU64::new(0))?;
     let folder = staging_folder(scanner.root());
     match fs::remove_dir_all(&folder) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {

@@ -26,6 +26,7 @@ use super::{CheckoutError, Stage};
 /// The moves of one checkout.
 pub(super) struct Moves<'a> {
     root: &'a Path,
+    allowed: u32,
     top: OwnedFd,
     staged: OwnedFd,
     stage: &'a Stage,
@@ -55,7 +56,12 @@ const FOLDER: OFlag = OFlag::O_RDONLY
 type Still<'f> = &'f mut dyn FnMut(&Path) -> Result<bool, CheckoutError>;
 
 impl<'a> Moves<'a> {
-    pub(super) fn new(root: &'a Path, stage: &'a Stage) -> Result<Self, CheckoutError> {
+    /// Moves in the worktree at `root`, where the user's own Git gives files the mode `allowed`.
+    pub(super) fn new(
+        root: &'a Path,
+        allowed: u32,
+        stage: &'a Stage,
+    ) -> Result<Self, CheckoutError> {
         let open = |path: &Path| {
             let opened = open(path, FOLDER, Mode::empty());
             opened.map_err(|e| CheckoutError::io("open", path)(e.into()))
@@ -64,6 +70,7 @@ impl<'a> Moves<'a> {
             top: open(root)?,
             staged: open(stage.path())?,
             root,
+            allowed,
             stage,
             done: Vec::new(),
             last: None,
@@ -248,8 +255,7 @@ impl<'a> Moves<'a> {
             let name = OsStr::from_bytes(part);
             let opened = match openat(within, name, FOLDER, Mode::empty()) {
                 Err(Errno::ENOENT) if make => {
-                    let mode = fstat(within).map_or(0o700, |found| found.st_mode & 0o777);
-                    let mode = Mode::from_bits_truncate(mode);
+                    let mode = self.folder_mode(within);
                     let made = mkdirat(within, name, mode)
                         .and_then(|()| openat(within, name, FOLDER, Mode::empty()));
                     if made.is_ok() {
@@ -270,6 +276,13 @@ impl<'a> Moves<'a> {
         }
         self.last = open.map(|open| (parent.to_owned(), open));
         Ok(())
+    }
+
+    /// What the user's own Git gives a new folder. A folder of a group's makes folders of the group's.
+    fn folder_mode(&self, within: &OwnedFd) -> Mode {
+        let searchable = self.allowed | (self.allowed & 0o444) >> 2;
+        let inherited = fstat(within).map_or(0, |found| found.st_mode & 0o2000);
+        Mode::from_bits_truncate(searchable | inherited)
     }
 
     fn opened<'p>(&mut self, path: &'p BStr) -> Result<(OwnedFd, &'p OsStr), CheckoutError> {

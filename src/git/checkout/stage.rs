@@ -14,6 +14,7 @@ use std::{
 };
 
 use gix::{
+    ObjectId,
     bstr::{BStr, BString, ByteSlice},
     filter::plumbing::{
         driver::apply::{Delay, MaybeDelayed},
@@ -31,7 +32,12 @@ use gix::{
 use rayon::prelude::*;
 
 use super::{CheckoutError, Plan};
-use crate::git::{Change, Error, diff::entry_at, objects::sync};
+use crate::git::{
+    Change, Error,
+    diff::entry_at,
+    filter::{Named, encode_to_worktree},
+    objects::sync,
+};
 
 /// A folder for one checkout.
 pub(super) struct Stage {
@@ -84,6 +90,7 @@ impl Stage {
             .filter(|(_, change)| change.after.is_some())
             .collect();
         let attributes = attributes_of(git, plan, &writes)?;
+        let allowed = allowed(git);
         let shared = git.clone().into_sync();
         let symlinks = git
             .config_snapshot()
@@ -103,8 +110,8 @@ impl Stage {
                     Ok((pipeline, attributes)) => (pipeline, attributes),
                     Err(error) => return Err(CheckoutError::Git(error.repeated())),
                 };
-                let content = content(git, pipeline, attributes, change)?;
-                self.write_one(root, at, change, &content, symlinks)
+                let content = self.content(git, pipeline, attributes, (plan.to, change))?;
+                self.write_one((root, allowed), at, change, &content, symlinks)
             },
         )?;
         let files: Vec<PathBuf> = plan
@@ -124,7 +131,7 @@ impl Stage {
 
     fn write_one(
         &self,
-        root: &Path,
+        (root, allowed): (&Path, u32),
         at: usize,
         change: &Change,
         content: &[u8],
@@ -138,7 +145,7 @@ impl Stage {
         if after.mode == Mode::SYMLINK && symlinks {
             return symlink(std::ffi::OsStr::from_bytes(content), &path).map_err(fail);
         }
-        let permissions = permissions(root, change, after.mode == Mode::FILE_EXECUTABLE);
+        let permissions = permissions(root, allowed, change, after.mode == Mode::FILE_EXECUTABLE);
         let mut file: File = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -158,21 +165,19 @@ impl Stage {
     }
 }
 
-/// As the file that is replaced, or else as its folder allows: the daemon's own umask is not the
-/// user's.
-fn permissions(root: &Path, change: &Change, executable: bool) -> u32 {
+/// What the user's own Git allows when it writes a file: the daemon's umask is not the user's, and
+/// that of the last Git that wrote here can be seen.
+pub(super) fn allowed(git: &gix::Repository) -> u32 {
+    let written = [git.index_path(), git.git_dir().join("HEAD")];
+    let mut written = written.iter().filter_map(|path| path.metadata().ok());
+    written.next().map_or(0o600, |found| found.mode() & 0o666)
+}
+
+/// As the file that is replaced, or else as the user's Git would.
+fn permissions(root: &Path, allowed: u32, change: &Change, executable: bool) -> u32 {
     let path = root.join(std::ffi::OsStr::from_bytes(&change.path));
     let replaced = path.symlink_metadata().ok().filter(|found| found.is_file());
-    let allowed = match replaced {
-        Some(found) => found.mode() & 0o777,
-        None => {
-            let folder = path
-                .ancestors()
-                .skip(1)
-                .find_map(|folder| folder.metadata().ok());
-            folder.map_or(0o600, |folder| folder.mode() & 0o666)
-        }
-    };
+    let allowed = replaced.map_or(allowed, |found| found.mode() & 0o777);
     if executable {
         allowed | ((allowed & 0o444) >> 2)
     } else {
@@ -180,59 +185,67 @@ fn permissions(root: &Path, change: &Change, executable: bool) -> u32 {
     }
 }
 
-fn content(
-    git: &gix::Repository,
-    pipeline: &mut gix::filter::plumbing::Pipeline,
-    attributes: &mut Stack,
-    change: &Change,
-) -> Result<Vec<u8>, CheckoutError> {
-    let Some(after) = change.after else {
-        return Ok(Vec::new());
-    };
-    let path = change.path.as_bstr();
-    let mut blob = git
-        .find_object(after.id)
-        .map_err(|e| Error::unreadable(git, &e))?
-        .detach();
-    if after.mode == Mode::SYMLINK {
-        return Ok(blob.data);
-    }
-    let failed = |reason: String| CheckoutError::Filter {
-        path: path.to_owned(),
-        reason,
-    };
-    let found = attributes
-        .at_entry(path, Some(Mode::FILE), &git.objects)
-        .map_err(|e| failed(e.to_string()))?;
-    let options = Options {
-        can_delay: Delay::Forbid,
-        unknown_encoding: UnknownEncoding::Fail,
-    };
-    let outcome = pipeline.convert_to_worktree(
-        &blob.data,
-        path,
-        &mut |_, outcome| {
-            found.matching_attributes(outcome);
-        },
-        options,
-    );
-    match outcome.map_err(|e| failed(e.to_string()))? {
-        ToWorktreeOutcome::Unchanged(_) => {}
-        ToWorktreeOutcome::Buffer(filtered) => return Ok(filtered.to_vec()),
-        ToWorktreeOutcome::Process(MaybeDelayed::Immediate(mut filter)) => {
-            let mut filtered = Vec::new();
-            filter
-                .read_to_end(&mut filtered)
-                .map_err(|e| failed(e.to_string()))?;
-            return Ok(filtered);
+impl Stage {
+    fn content(
+        &self,
+        git: &gix::Repository,
+        pipeline: &mut gix::filter::plumbing::Pipeline,
+        attributes: &mut Stack,
+        (tree, change): (ObjectId, &Change),
+    ) -> Result<Vec<u8>, CheckoutError> {
+        let Some(after) = change.after else {
+            return Ok(Vec::new());
+        };
+        let path = change.path.as_bstr();
+        let blob = git
+            .find_object(after.id)
+            .map_err(|e| Error::unreadable(git, &e))?
+            .detach();
+        if after.mode == Mode::SYMLINK {
+            return Ok(blob.data);
         }
-        ToWorktreeOutcome::Process(MaybeDelayed::Delayed(_)) => {
-            return Err(failed(
-                "it delays its answer although it was not asked to".into(),
-            ));
+        let failed = |reason: String| CheckoutError::Filter {
+            path: path.to_owned(),
+            reason,
+        };
+        let named = Named::of(attributes, path, git).map_err(|e| failed(e.to_string()))?;
+        if named.is_encoded {
+            let made = tempfile::tempdir_in(&self.folder)
+                .and_then(|folder| encode_to_worktree(git, &folder.keep(), tree, path));
+            return made.map_err(|e| failed(e.to_string()));
         }
+        let found = attributes
+            .at_entry(path, Some(Mode::FILE), &git.objects)
+            .map_err(|e| failed(e.to_string()))?;
+        let options = Options {
+            can_delay: Delay::Forbid,
+            unknown_encoding: UnknownEncoding::Fail,
+        };
+        let filtered = named.convert(pipeline, |pipeline| {
+            let outcome = pipeline.convert_to_worktree(
+                &blob.data,
+                path,
+                &mut |_, outcome| {
+                    found.matching_attributes(outcome);
+                },
+                options,
+            );
+            match outcome.map_err(|e| e.to_string())? {
+                ToWorktreeOutcome::Unchanged(_) => Ok(None),
+                ToWorktreeOutcome::Buffer(filtered) => Ok(Some(filtered.to_vec())),
+                ToWorktreeOutcome::Process(MaybeDelayed::Immediate(mut filter)) => {
+                    let mut filtered = Vec::new();
+                    let read = filter.read_to_end(&mut filtered);
+                    read.map_err(|e| e.to_string())?;
+                    Ok(Some(filtered))
+                }
+                ToWorktreeOutcome::Process(MaybeDelayed::Delayed(_)) => {
+                    Err("it delays its answer although it was not asked to".into())
+                }
+            }
+        });
+        Ok(filtered.map_err(failed)?.unwrap_or(blob.data))
     }
-    Ok(std::mem::take(&mut blob.data))
 }
 
 /// The attributes of the tree that is being checked out, as far as its changed paths see them: they

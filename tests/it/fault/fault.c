@@ -20,7 +20,7 @@
 
 // Mirrored in fault/mod.rs.
 enum { OFF, KILL_BEFORE, KILL_AFTER, FAIL, DELAY, HOLD };
-enum { WRITE = 1, SYNC = 2, NAME = 4, CREATE = 8, TRUNCATE = 16, MODE = 32 };
+enum { WRITE = 1, SYNC = 2, NAME = 4, CREATE = 8, TRUNCATE = 16, MODE = 32, READ = 256 };
 
 struct control {
     uint32_t act;     // what to do
@@ -134,6 +134,9 @@ ssize_t pwrite64(int fd, const void *bytes, size_t n, off64_t at) {
 }
 ssize_t writev(int fd, const struct iovec *parts, int n) {
     DO(step_fd(WRITE, fd), ssize_t, REAL(writev)(fd, parts, n));
+}
+ssize_t read(int fd, void *bytes, size_t n) {
+    DO(step_fd(READ, fd), ssize_t, REAL(read)(fd, bytes, n));
 }
 int fsync(int fd) { DO(step_fd(SYNC, fd), int, REAL(fsync)(fd)); }
 int fdatasync(int fd) { DO(step_fd(SYNC, fd), int, REAL(fdatasync)(fd)); }

@@ -38,6 +38,8 @@ pub mod kinds {
     pub const WRITE: u32 = 1;
     pub const SYNC: u32 = 2;
     pub const TRUNCATE: u32 = 16;
+    /// Not one of those that change something, and not in `ALL`.
+    pub const READ: u32 = 256;
     pub const ALL: u32 = 63;
 }
 
