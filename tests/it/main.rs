@@ -14,11 +14,14 @@ mod activation;
 mod address;
 mod bounds;
 #[allow(dead_code)]
+mod scenes;
+#[allow(dead_code)]
 mod states;
 
 mod capture_tree;
 mod captures;
 mod cli;
+mod crash;
 mod docs;
 mod durable;
 mod elsewhere;

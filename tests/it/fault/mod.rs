@@ -31,6 +31,8 @@ pub enum Act {
     FailOn(i32),
     /// Hold every call from this one on until disarmed.
     Hold,
+    /// Kill the daemon; a program of its that makes the call goes on.
+    Orphan,
 }
 
 /// Which calls count; mirrored in fault.c.
@@ -39,6 +41,8 @@ pub mod kinds {
     pub const SYNC: u32 = 2;
     pub const TRUNCATE: u32 = 16;
     pub const ALL: u32 = 63;
+    /// All but what is written into the database; its syncs count.
+    pub const LEAN: u32 = ALL | 1 << 30;
 }
 
 /// The first call that was acted on.
@@ -119,6 +123,7 @@ impl Fault {
             Act::Fail(error) => (3, error as u32, 0),
             Act::FailOn(error) => (3, error as u32, 1),
             Act::Hold => (5, 0, 0),
+            Act::Orphan => (6, 0, 0),
         };
         for (index, value) in [at, error, kinds, lasting, 0, 0, 0, 0]
             .into_iter()
