@@ -289,16 +289,6 @@ impl Scanner {
         Ok(found == Some((expected.mode, expected.id)))
     }
 
-    /// What lies at a path now, hashed as a scan would; `None` where there is nothing that Git
-    /// could keep. Nothing is written.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn hash_now(&mut self, path: &BStr) -> Result<Option<(Mode, ObjectId)>, ScanError> {
-        let lies_at = self.worktree.root.join(OsStr::from_bytes(path));
-        self.hash_at(path, &lies_at)
-    }
-
     fn hash_at(
         &mut self,
         path: &BStr,
