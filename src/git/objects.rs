@@ -3,7 +3,7 @@
 //! overwritten or removed.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     fs::{self, DirBuilder, File, FileTimes, OpenOptions, Permissions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, PermissionsExt},
@@ -178,16 +178,15 @@ impl ObjectBatch {
         let contents: Vec<_> = aside.chain(loose).collect();
         sync(&self.folder, &contents, many)?;
 
-        let mut folders: Vec<PathBuf> = Vec::new();
+        let mut folders: BTreeSet<PathBuf> = BTreeSet::new();
         let mut made = false;
-        let mut written = inner.written;
-        written.sort_unstable_by_key(|(id, _)| *id);
-        for (id, aside) in written {
+        // In the order in which they were written: what an object refers to is there before it.
+        for (id, aside) in inner.written {
             let path = place(&id);
             let folder = path.parent().unwrap_or(&self.folder);
-            if folders.last().is_none_or(|last| last != folder) {
+            if !folders.contains(folder) {
                 made |= make_folder(folder)?;
-                folders.push(folder.to_owned());
+                folders.insert(folder.to_owned());
             }
             match rename_new(&aside, &path) {
                 // It is no temporary file any more.
@@ -197,11 +196,10 @@ impl ObjectBatch {
                 Err(e) => return Err(failed("put an object at", &path)(e)),
             }
         }
-        folders.sort();
-        folders.dedup();
         if made {
-            folders.push(self.folder.clone());
+            folders.insert(self.folder.clone());
         }
+        let folders: Vec<PathBuf> = folders.into_iter().collect();
         sync(&self.folder, &folders, many)
     }
 
@@ -229,7 +227,11 @@ pub fn sweep_objects(git: &GitDir, repository: &Repository) -> Result<(), Object
     let names = fs::read_dir(&folder).map_err(failed("read", &folder))?;
     for entry in names {
         let entry = entry.map_err(failed("read", &folder))?;
-        if entry.file_name().as_encoded_bytes().starts_with(ASIDE.as_bytes()) {
+        if entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(ASIDE.as_bytes())
+        {
             let path = entry.path();
             fs::remove_file(&path).map_err(failed("remove", &path))?;
         }

@@ -274,7 +274,10 @@ fn is_at(git: &gix::Repository, to: &RefMove) -> bool {
 fn remove_leftovers(git: &gix::Repository, name: &str) {
     let file = git.common_dir().join(name);
     let lock = PathBuf::from(format!("{}.lock", file.display()));
-    let is_empty = |file: &Path| file.symlink_metadata().is_ok_and(|f| f.is_file() && f.len() == 0);
+    let is_empty = |file: &Path| {
+        file.symlink_metadata()
+            .is_ok_and(|f| f.is_file() && f.len() == 0)
+    };
     let left = [(&lock, lock.is_file()), (&file, is_empty(&file))];
     for (path, _) in left.iter().filter(|(_, left)| *left) {
         match fs::remove_file(path) {
@@ -290,7 +293,12 @@ fn remove_leftovers(git: &gix::Repository, name: &str) {
 /// ones, or is deleted.
 fn sync_ref(common_dir: &Path, name: &str) -> io::Result<()> {
     let sync = |path: &Path| match File::open(path).and_then(|file| file.sync_all()) {
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
             Ok(false)
         }
         synced => synced.map(|()| true),

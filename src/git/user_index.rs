@@ -290,7 +290,10 @@ fn take_lock(lock: &Path, new: Option<&Path>) -> io::Result<()> {
         file.set_permissions(new.metadata()?.permissions())?;
         file.sync_all()
     });
-    if copied.as_ref().is_err_and(|e| e.kind() != io::ErrorKind::AlreadyExists) {
+    if copied
+        .as_ref()
+        .is_err_and(|e| e.kind() != io::ErrorKind::AlreadyExists)
+    {
         let _ = fs::remove_file(lock);
     }
     copied

@@ -91,8 +91,7 @@ impl Repository {
 
     fn try_to_add(&self, path: &Path, commit: StateId) -> Result<Worktree, Error> {
         let commit = commit.to_string();
-        let mut add =
-            self.git_command(["worktree", "add", "--lock", "--detach", "--quiet", "--"]);
+        let mut add = self.git_command(["worktree", "add", "--lock", "--detach", "--quiet", "--"]);
         // Git goes on when we are killed; so others can tell when it has ended.
         add.arg(path).arg(&commit).stdin(self.child_lock(DEADLINE)?);
         run(&mut add)?;
@@ -126,9 +125,7 @@ impl Repository {
                     tracing::warn!("{} is left as it is: it is no worktree", path.display());
                     Ok(())
                 }
-                Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    Err(Error::io("remove", path, e))
-                }
+                Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path, e)),
                 _ => Ok(()),
             };
         };
@@ -145,9 +142,30 @@ impl Repository {
         if leads_here {
             remove_folder(path)?;
         }
+        self.unlock_packed_refs(&record.join("locked"))?;
         remove_folder(&record)?;
         // As Git does when the last is gone.
         let _ = fs::remove_dir(self.common_dir().join("worktrees"));
+        Ok(())
+    }
+
+    /// Git has the packed refs locked for a moment while it adds a worktree, and nobody can move a ref
+    /// when it is killed then. A lock that is younger than `begun`, which Git makes before, and that
+    /// outlasts Git's own patience (core.packedRefsTimeout), is that one.
+    fn unlock_packed_refs(&self, begun: &Path) -> Result<(), Error> {
+        let lock = self.common_dir().join("packed-refs.lock");
+        let made = |path: &Path| path.metadata().and_then(|found| found.modified()).ok();
+        let end = Instant::now() + Duration::from_secs(1);
+        while let Some(locked) = made(&lock) {
+            if made(begun).is_none_or(|begun| locked < begun) {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                tracing::warn!("removing {}, which a killed Git left", lock.display());
+                return fs::remove_file(&lock).map_err(|e| Error::io("remove", &lock, e));
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
         Ok(())
     }
 
@@ -170,7 +188,9 @@ impl Repository {
             let leads_to = Path::new(OsStr::from_bytes(leads_to));
             let begun = leads_to.as_os_str().is_empty()
                 && record.join("locked").exists()
-                && record.file_name().is_some_and(|name| name.as_bytes().starts_with(base));
+                && record
+                    .file_name()
+                    .is_some_and(|name| name.as_bytes().starts_with(base));
             if begun || leads_to == path || whole.as_deref() == Some(leads_to) {
                 return Ok(Some(record));
             }

@@ -2,7 +2,7 @@
 //! tests walk through. Each step of a walk begins with the same copy of a repository.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
@@ -19,7 +19,7 @@ use tonic::{Request, Status, transport::Channel};
 use uuid::Uuid;
 
 use crate::{
-    fault::stored,
+    fault::{kinds, stored},
     harness::{TestRepo, eventually, run},
     states::{captured, content, threads, to, to_state, worktrees},
 };
@@ -34,6 +34,55 @@ pub enum Asked {
     Restore(RestoreStateRequest),
     /// A thread with a worktree at this path.
     Start(PathBuf),
+}
+
+impl Asked {
+    /// Makes the call; answers the encoded response.
+    pub async fn call(&self, channel: &Channel, key: Uuid) -> Result<Vec<u8>, Status> {
+        let named = |mut request: Request<()>| {
+            let agent = key.to_string().parse().unwrap();
+            request.metadata_mut().insert("heddle-agent", agent);
+            request.into_parts().0
+        };
+        let metadata = named(Request::new(()));
+        let client_operation_id = key.to_string();
+        macro_rules! send {
+            ($client:expr, $method:ident, $request:expr) => {{
+                let mut request = Request::new($request);
+                *request.metadata_mut() = metadata;
+                let answer = $client.$method(request).await?;
+                Ok(answer.into_inner().encode_to_vec())
+            }};
+        }
+        match self.clone() {
+            Asked::Capture => send!(
+                threads(channel),
+                capture_thread,
+                CaptureThreadRequest {
+                    client_operation_id,
+                    ..Default::default()
+                }
+            ),
+            Asked::Restore(request) => send!(
+                worktrees(channel),
+                restore_state,
+                RestoreStateRequest {
+                    client_operation_id,
+                    ..request
+                }
+            ),
+            Asked::Start(path) => send!(
+                threads(channel),
+                start_thread,
+                StartThreadRequest {
+                    name: "fix".into(),
+                    path: path.to_str().unwrap().into(),
+                    client_operation_id,
+                    ..Default::default()
+                }
+            ),
+        }
+    }
 }
 
 /// A repository just before a call, and what the call is to make of it.
@@ -113,8 +162,16 @@ fn second(repo: &TestRepo) {
     symlink("README", repo.path("new-link")).unwrap();
     fs::remove_dir_all(repo.path("was")).unwrap();
     write(repo, "made/since/then", 0o600, "new and private\n");
-    // What another program left among Git's objects, and nobody has synced.
     write(repo, "known-blob", 0o644, "known to Git\n");
+}
+
+/// A repository where a sync costs nothing: a kill loses nothing of what was not synced.
+pub fn in_memory() -> TestRepo {
+    let memory = Path::new("/dev/shm");
+    if fs::metadata(memory).is_ok_and(|found| found.permissions().mode() & 0o7777 == 0o1777) {
+        return TestRepo::empty_in(memory, "repo");
+    }
+    TestRepo::empty_at("repo")
 }
 
 impl Scene {
@@ -136,7 +193,6 @@ impl Scene {
         let one = content(repo.root());
         daemon.stop();
         second(&repo);
-        repo.git(&["hash-object", "-w", "known-blob"]);
         let before = content(repo.root());
         let asked = ask(&repo, &state);
         let prepared = repo.around().join("prepared");
@@ -175,7 +231,7 @@ impl Scene {
         assert_eq!(self.effects(self.repo.root(), key), 1);
     }
 
-    /// Everything is as it was before the call, again.
+    /// Everything is as it was before the call, again; on the disk, too.
     pub fn reset(&self) {
         fs::remove_dir_all(self.repo.root()).unwrap();
         if let Asked::Start(path) = &self.asked {
@@ -186,53 +242,35 @@ impl Scene {
             .arg(&self.prepared)
             .arg(self.repo.root()))
         .ok();
+        run(Command::new("sync").arg("-f").arg(self.repo.root())).ok();
+        // What another program left among Git's objects, and nobody has synced.
+        self.repo.git(&["hash-object", "-w", "known-blob"]);
     }
 
     /// Makes the call; answers the encoded response.
     pub async fn call(&self, channel: &Channel, key: Uuid) -> Result<Vec<u8>, Status> {
-        let named = |mut request: Request<()>| {
-            let agent = key.to_string().parse().unwrap();
-            request.metadata_mut().insert("heddle-agent", agent);
-            request.into_parts().0
-        };
-        let metadata = named(Request::new(()));
-        let client_operation_id = key.to_string();
-        macro_rules! send {
-            ($client:expr, $method:ident, $request:expr) => {{
-                let mut request = Request::new($request);
-                *request.metadata_mut() = metadata;
-                let answer = $client.$method(request).await?;
-                Ok(answer.into_inner().encode_to_vec())
-            }};
+        self.asked.call(channel, key).await
+    }
+
+    /// The calls on files that a walk through it counts: objects are written by captures as by all.
+    pub fn kinds(&self) -> u32 {
+        match self.asked {
+            Asked::Capture => kinds::LEAN,
+            Asked::Restore(_) | Asked::Start(_) => kinds::NO_OBJECTS,
         }
-        match self.asked.clone() {
-            Asked::Capture => send!(
-                threads(channel),
-                capture_thread,
-                CaptureThreadRequest {
-                    client_operation_id,
-                    ..Default::default()
-                }
-            ),
-            Asked::Restore(request) => send!(
-                worktrees(channel),
-                restore_state,
-                RestoreStateRequest {
-                    client_operation_id,
-                    ..request
-                }
-            ),
-            Asked::Start(path) => send!(
-                threads(channel),
-                start_thread,
-                StartThreadRequest {
-                    name: "fix".into(),
-                    path: path.to_str().unwrap().into(),
-                    client_operation_id,
-                    ..Default::default()
-                }
-            ),
-        }
+    }
+
+    /// What is asked, for another task.
+    pub fn clone_asked(&self) -> Asked {
+        self.asked.clone()
+    }
+
+    /// The place of a path among those in which the two states differ.
+    pub fn number_of(&self, path: &str) -> usize {
+        let differ = |path: &&String| self.before.get(*path) != self.first.get(*path);
+        let all: BTreeSet<&String> = self.before.keys().chain(self.first.keys()).collect();
+        let mut all = all.into_iter().filter(differ);
+        all.position(|other| other == path).unwrap()
     }
 
     /// How often the call's effect is there, by log and answers; a rescue is none.
@@ -384,9 +422,7 @@ fn leftovers(root: &Path) -> Vec<String> {
         !["sockets", "agent.log"].contains(&name)
     });
     look(root.join(".git"), &|name| name.ends_with(".lock"));
-    look(root.join(".git/heddle"), &|name| {
-        name.starts_with("index-")
-    });
+    look(root.join(".git/heddle"), &|name| name.starts_with("index-"));
     let objects = root.join(".git/objects");
     look(objects.clone(), &|name| name.starts_with("tmp_"));
     for entry in fs::read_dir(&objects).unwrap().flatten() {

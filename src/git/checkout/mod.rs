@@ -346,8 +346,14 @@ fn move_all(
     };
     let order = [
         those(&|c| replaced(c) && !is_rules(c)),
-        those(&|c| removed(c) && !is_rules(c)).into_iter().rev().collect(),
-        those(&|c| removed(c) && is_rules(c)).into_iter().rev().collect(),
+        those(&|c| removed(c) && !is_rules(c))
+            .into_iter()
+            .rev()
+            .collect(),
+        those(&|c| removed(c) && is_rules(c))
+            .into_iter()
+            .rev()
+            .collect(),
         those(&|c| replaced(c) && is_rules(c)),
         those(&|c| c.before.is_none() && c.after.is_some()),
     ];
@@ -355,12 +361,12 @@ fn move_all(
     for (number, change) in order.into_iter().flatten() {
         let path = change.path.as_bstr();
         match (change.before, change.after) {
-            (Some(before), Some(_)) => moves.replace(number, path, |aside| {
-                is_still(scanner, path, aside, before)
-            })?,
-            (Some(before), None) => moves.remove(number, path, |aside| {
-                is_still(scanner, path, aside, before)
-            })?,
+            (Some(before), Some(_)) => {
+                moves.replace(number, path, |aside| is_still(scanner, path, aside, before))?
+            }
+            (Some(before), None) => {
+                moves.remove(number, path, |aside| is_still(scanner, path, aside, before))?
+            }
             (None, Some(_)) => moves.add(number, path)?,
             (None, None) => continue,
         }

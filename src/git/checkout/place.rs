@@ -289,9 +289,7 @@ impl Moves {
                 let (place, spare) = (self.place(path), format!("spare-{name}"));
                 renameat(place.folder, place.name, &self.staged, spare.as_str())
                     .and_then(|()| self.put(name, path))
-                    .and_then(|()| {
-                        renameat(&self.staged, spare.as_str(), &self.staged, name)
-                    })
+                    .and_then(|()| renameat(&self.staged, spare.as_str(), &self.staged, name))
             }
             exchanged => exchanged,
         };
@@ -408,10 +406,19 @@ impl Moves {
         let mut path = path;
         while let Some(slash) = path.rfind_byte(b'/') {
             path = path[..slash].as_bstr();
-            if self.open_parent(path, false).is_err() || !self.remove_folder(path) {
+            // Where one is missing, the next may still be there.
+            if self.open_parent(path, false).is_ok()
+                && !self.remove_folder(path)
+                && self.is_there(path)
+            {
                 return;
             }
         }
+    }
+
+    fn is_there(&self, path: &BStr) -> bool {
+        let place = self.place(path);
+        fstatat(place.folder, place.name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
     }
 
     /// Removes the folder at a path whose parent is open, if it is there and empty.

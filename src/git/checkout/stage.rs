@@ -89,10 +89,7 @@ impl Stage {
         if place.symlink_metadata().is_ok() {
             // Nobody knows what it is any more, so nobody may remove it.
             let kept = aside::kept_folder(heddle);
-            tracing::warn!(
-                "what an earlier restore left is kept in {}",
-                kept.display()
-            );
+            tracing::warn!("what an earlier restore left is kept in {}", kept.display());
             fs::rename(place, &kept).map_err(CheckoutError::io("move", place))?;
         }
         fs::rename(&self.folder, place).map_err(CheckoutError::io("move", &self.folder))?;
@@ -279,11 +276,7 @@ impl Renderer {
     }
 
     /// The bytes of this entry at this path.
-    pub(super) fn content(
-        &mut self,
-        path: &BStr,
-        entry: Entry,
-    ) -> Result<Vec<u8>, CheckoutError> {
+    pub(super) fn content(&mut self, path: &BStr, entry: Entry) -> Result<Vec<u8>, CheckoutError> {
         let git = &self.git;
         let mut blob = git
             .find_object(entry.id)

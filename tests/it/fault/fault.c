@@ -22,7 +22,7 @@
 
 // Mirrored in fault/mod.rs.
 enum { OFF, KILL_BEFORE, KILL_AFTER, FAIL, DELAY, HOLD, ORPHAN };
-enum { WRITE = 1, SYNC = 2, NAME = 4, CREATE = 8, TRUNCATE = 16, MODE = 32, LEAN = 1 << 30 };
+enum { WRITE = 1, SYNC = 2, NAME = 4, CREATE = 8, TRUNCATE = 16, MODE = 32, LEAN = 1 << 30, NO_OBJECTS = 1 << 29 };
 
 struct control {
     uint32_t act;     // what to do
@@ -85,6 +85,7 @@ static int step(uint32_t kind, const char *path) {
     if (strncmp(path, under, under_len) != 0) return 0;
     // The steps of the database are walked through by the tests about it.
     if ((control->kinds & LEAN) && kind == WRITE && strstr(path, "/heddle.db")) return 0;
+    if ((control->kinds & NO_OBJECTS) && strstr(path, "/objects/")) return 0;
     size_t length = strlen(path), end = strnlen(control->only, sizeof control->only);
     if (length < end || strncmp(path + length - end, control->only, end) != 0) return 0;
     uint32_t number = __atomic_add_fetch(&control->count, 1, __ATOMIC_SEQ_CST);

@@ -39,10 +39,14 @@ pub enum Act {
 pub mod kinds {
     pub const WRITE: u32 = 1;
     pub const SYNC: u32 = 2;
+    pub const NAME: u32 = 4;
+    pub const CREATE: u32 = 8;
     pub const TRUNCATE: u32 = 16;
     pub const ALL: u32 = 63;
     /// All but what is written into the database; its syncs count.
     pub const LEAN: u32 = ALL | 1 << 30;
+    /// The same without what is written among Git's objects.
+    pub const NO_OBJECTS: u32 = LEAN | 1 << 29;
 }
 
 /// The first call that was acted on.
@@ -106,7 +110,9 @@ impl Fault {
 
     /// From the next arming on, only files whose path ends so count.
     pub fn only(&self, end: &str) {
-        self.control.write_all_at(end.as_bytes(), 256).unwrap();
+        let mut only = [0; 64];
+        only[..end.len()].copy_from_slice(end.as_bytes());
+        self.control.write_all_at(&only, 256).unwrap();
     }
 
     /// The library, the control file and the watched folder.

@@ -61,7 +61,9 @@ pub fn stored(store_dir: &Path) -> Stored {
     let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
     stored.log = rows.unwrap().map(Result::unwrap).collect();
     let mut rows = database
-        .prepare("SELECT agent, verb, count(*) FROM operation WHERE agent IS NOT NULL GROUP BY 1, 2")
+        .prepare(
+            "SELECT agent, verb, count(*) FROM operation WHERE agent IS NOT NULL GROUP BY 1, 2",
+        )
         .unwrap();
     let rows = rows.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)));
     stored.verbs = rows.unwrap().map(Result::unwrap).collect();
