@@ -368,7 +368,8 @@ fn check_out_in(
         stage.discard();
         return Err(error);
     }
-    let mut moves = Moves::new(&root, stage::allowed(&git.local()), stage).inspect_err(|_| Stage::left(staging).discard())?;
+    let mut moves = Moves::new(&root, stage::allowed(&git.local()), stage)
+        .inspect_err(|_| Stage::left(staging).discard())?;
     let moved = move_all(&mut moves, scanner, plan, done, is_still);
     let moved = moved.and_then(|counts| {
         let folders = moves.touched();

@@ -31,10 +31,7 @@ use crate::git::{Change, Entry, GitDir, ScanError, Scanner, objects::sync};
 ///
 /// # Errors
 /// When it cannot be put back; it may be tried again.
-pub fn undo_interrupted(
-    scanner: &mut Scanner,
-    plan: &Plan,
-) -> Result<Vec<BString>, CheckoutError> {
+pub fn undo_interrupted(scanner: &mut Scanner, plan: &Plan) -> Result<Vec<BString>, CheckoutError> {
     let git = &scanner.git().clone();
     let staging = staging_folder(scanner.root());
     let undoing = staging.with_file_name("undo");

@@ -320,7 +320,8 @@ impl Renderer {
             path: path.to_owned(),
             reason,
         };
-        let named = Named::of(&mut self.attributes, path, git).map_err(|e| failed(e.to_string()))?;
+        let named =
+            Named::of(&mut self.attributes, path, git).map_err(|e| failed(e.to_string()))?;
         if named.is_encoded {
             let made = tempfile::tempdir_in(git.common_dir().join("heddle"))
                 .and_then(|folder| encode_to_worktree(git, folder.path(), self.tree, path));
