@@ -117,6 +117,7 @@ pub(super) fn encode_to_worktree(
     let in_folder = || {
         let mut command = git_command(git.git_dir(), []);
         command.env("GIT_INDEX_FILE", &index);
+        command.env("GIT_NO_REPLACE_OBJECTS", "1");
         command
             .arg("--work-tree")
             .arg(&worktree)

@@ -166,19 +166,23 @@ async fn submodules_stay_as_they_are_and_undo_goes_on() {
 #[tokio::test]
 async fn ignored_files_are_left_and_one_with_the_same_content_is_not_in_the_way() {
     let served = Served::as_a_service(TestRepo::new()).await;
-    served.write("build/out", "made");
+    served.write("build/out", "made\r\n");
     served.write("build/other", "made too");
     let first = served.same("before it is ignored").await;
     served.write(".gitignore", "build/\n");
+    // By which the very same files would be kept otherwise.
+    served.write(".gitattributes", "build/* text eol=crlf\n");
     let second = served.same("after").await;
     served.write("build/later", "ignored from the start");
-    let done = served.goes_to("back", &first).await;
-    assert!(done.removed > 0);
-    assert_eq!(
-        fs::read_to_string(served.path("build/out")).unwrap(),
-        "made"
-    );
+    let ignored = content(&served.root);
+    let done = served.restore(Target::State(first.clone())).await.unwrap();
+    assert_eq!((done.written, done.removed), (0, 2));
+    let mut expected = ignored.clone();
+    expected.remove(".gitignore");
+    expected.remove(".gitattributes");
+    assert_eq!(content(&served.root), expected);
     // What no capture holds is never overwritten.
+    fs::remove_file(served.path("build/later")).unwrap();
     served.goes_to("forth", &second).await;
     served.write("build/out", "another");
     let before = content(&served.root);
@@ -191,6 +195,7 @@ async fn ignored_files_are_left_and_one_with_the_same_content_is_not_in_the_way(
 #[tokio::test]
 async fn what_is_written_has_the_modes_that_the_users_own_git_gives() {
     for umask in ["022", "002", "077"] {
+        let mask = u32::from_str_radix(umask, 8).unwrap();
         let repo = TestRepo::empty_at("modes");
         let script = "umask \"$1\"; mkdir -p deep/er; for f in a deep/b deep/er/c run; do echo 1 >$f; done; chmod +x run; git add -A; git commit -qm x";
         run(repo.command("sh").args(["-c", script, "sh", umask])).ok();
@@ -206,22 +211,23 @@ async fn what_is_written_has_the_modes_that_the_users_own_git_gives() {
             fs::remove_file(served.path(path)).unwrap();
         }
         served.write("fresh", "x");
-        served.same("all gone").await;
+        let gone = served.same("all gone").await;
         served.goes_to("back", &first).await;
         assert_eq!(all.map(modes), before, "umask {umask}");
         // What the daemon adds to Git's folders is read by those who read what Git adds.
         let objects = served.path(".git/objects");
         let of_git = fs::metadata(&objects).unwrap().mode() & 0o777;
-        let loose = objects.join(&first[..2]).join(&first[2..]);
+        let loose = objects.join(&gone[..2]).join(&gone[2..]);
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
         assert_eq!(mode(&loose), of_git & 0o444);
-        assert_eq!(mode(loose.parent().unwrap()), of_git);
+        assert!([of_git, 0o777 & !mask].contains(&mode(loose.parent().unwrap())));
     }
 }
 
 #[tokio::test]
 async fn folders_of_a_group_stay_its_own() {
     let served = Served::as_a_service(TestRepo::new()).await;
+    served.write("shared/stays", "1");
     served.write("shared/deep/a", "1");
     for path in ["shared", "shared/deep"] {
         fs::set_permissions(served.path(path), Permissions::from_mode(0o2775)).unwrap();
@@ -280,4 +286,29 @@ async fn an_interrupted_undo_of_filtered_files_is_none() {
     served.goes_to("back", &first).await;
     assert_eq!(fs::read_to_string(served.path("a.up")).unwrap(), "two");
     assert_eq!(fs::read_to_string(served.path("z")).unwrap(), "1");
+}
+
+#[tokio::test]
+async fn empty_folders_make_way_and_come_back_when_it_fails() {
+    let served = Served::as_a_service(TestRepo::new()).await;
+    served.write("a", "a file");
+    served.write("z", "1");
+    let first = served.same("a file").await;
+    fs::remove_file(served.path("a")).unwrap();
+    fs::remove_file(served.path("z")).unwrap();
+    fs::create_dir_all(served.path("a/b/c")).unwrap();
+    fs::create_dir_all(served.path("a/d")).unwrap();
+    // What comes later is refused: the folders are there again.
+    served.write("z", "ignored");
+    fs::write(served.path(".git/info/exclude"), "/.heddle/\nz\n").unwrap();
+    served.same("folders").await;
+    let refused = served
+        .restore(Target::State(first.clone()))
+        .await
+        .unwrap_err();
+    assert_refused(&refused, Code::FailedPrecondition, Reason::PathInTheWay);
+    assert!(served.path("a/b/c").is_dir() && served.path("a/d").is_dir());
+    fs::remove_file(served.path("z")).unwrap();
+    served.restore(Target::State(first)).await.unwrap();
+    assert_eq!(fs::read_to_string(served.path("a")).unwrap(), "a file");
 }

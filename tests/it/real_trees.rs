@@ -139,8 +139,11 @@ const CHANGES: [(&str, Change); 12] = [
         at.git(&["config", "filter.upper.smudge", "tr A-Z a-z"]);
         at.write(
             ".gitattributes",
-            "* text=auto\n*.rs text eol=crlf\n*.toml filter=upper\n*.md ident\n*.c -text\n",
+            "* text=auto\n*.rs text eol=crlf\n*.up filter=upper\n*.md ident\n*.c -text\n",
         );
+        for (n, path) in some(files, 6, 3).enumerate() {
+            at.write(format!("{path}.up"), format!("loud {n}\n"));
+        }
         at.write("marked.md", "$Id$\r\nwith a mark\r\n");
         for path in some(files, 3, 0) {
             let mut bytes = fs::read(at.path(path)).unwrap();
@@ -153,12 +156,29 @@ const CHANGES: [(&str, Change); 12] = [
             let folder = Path::new(path).parent().unwrap();
             at.write(
                 folder.join(".gitattributes"),
-                "[x]* -text\n*.rs !eol text=auto\n*.toml -filter\n",
+                "[x]* -text\n*.rs !eol text=auto\n*.up -filter\n",
             );
             at.write(folder.join("dos.rs"), "fn dos() {}\r\n");
         }
     }),
 ];
+
+/// What is ignored and was not always is in the way of where it was not: it is nobody's to overwrite.
+fn clear_what_is_ignored(at: &Served) {
+    let names = at.git(&[
+        "ls-files",
+        "-z",
+        "--others",
+        "--ignored",
+        "--exclude-standard",
+    ]);
+    for name in names
+        .split_terminator('\0')
+        .filter(|name| !name.starts_with(".heddle/"))
+    {
+        fs::remove_file(at.path(name)).unwrap();
+    }
+}
 
 /// Puts it through all of that, and back.
 async fn goes_through_it(repo: TestRepo) {
@@ -171,19 +191,19 @@ async fn goes_through_it(repo: TestRepo) {
         states.push((what, served.same(what).await));
     }
     // Forth and back, in steps of all sizes.
-    for at in [5, 0, 8, 3, 11, 6, 1, 10, 2] {
+    for at in [5, 0, 8, 11, 1, 10] {
         let (what, state) = &states[at];
+        clear_what_is_ignored(&served);
         served.goes_to(what, state).await;
     }
-    fs::remove_file(served.path(".gitattributes")).ok();
+    clear_what_is_ignored(&served);
     served.goes_to("untouched", &first.0).await;
-    let mut now = content(&served.root);
-    now.remove("target/debug/out");
+    let now = content(&served.root);
     assert_eq!(
         now.keys().collect::<Vec<_>>(),
         first.1.keys().collect::<Vec<_>>()
     );
-    assert_eq!(now, first.1);
+    assert!(now == first.1);
     served.assert_sound();
 }
 
@@ -198,7 +218,7 @@ async fn a_crate(test: &str, name: &str) {
     for mark in [".cargo-ok", ".cargo_vcs_info.json"] {
         fs::remove_file(repo.path(mark)).ok();
     }
-    repo.git(&["add", "-A", "-f"]);
+    repo.git(&["add", "-A"]);
     repo.git(&["commit", "-qm", "as it was published"]);
     goes_through_it(repo).await;
 }

@@ -6,7 +6,9 @@ mod place;
 mod stage;
 
 use std::{
+    ffi::OsStr,
     fs, io,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -189,17 +191,37 @@ impl Plan {
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub fn pass_over_what_is_there(&mut self, scanner: &mut Scanner) -> Result<(), CheckoutError> {
-        for change in &self.changes {
-            let (None, Some(after)) = (change.before, change.after) else {
-                continue;
-            };
-            let path = change.path.as_bstr();
-            if scanner.hash_now(path, Some(after.mode))? == Some((after.mode, after.id)) {
-                self.there.push(change.path.clone());
-            }
+    pub fn pass_over_what_is_there(&mut self, scanner: &Scanner) -> Result<(), CheckoutError> {
+        let root = scanner.root();
+        let lies_there = |change: &&Change| {
+            let found = root
+                .join(OsStr::from_bytes(&change.path))
+                .symlink_metadata();
+            change.before.is_none() && found.is_ok_and(|found| !found.is_dir())
+        };
+        let part = Self {
+            changes: self.changes.iter().filter(lies_there).cloned().collect(),
+            ..self.clone()
+        };
+        if part.changes.is_empty() {
+            return Ok(());
         }
-        let there = std::mem::take(&mut self.there);
+        let stage = Stage::new(&staging_folder(root))?;
+        let staged = stage.write(&scanner.git().local(), root, &part);
+        let same = |(at, change): &(usize, &Change)| {
+            let there = root.join(OsStr::from_bytes(&change.path));
+            stage::is_same(&stage.path().join(Stage::new_name(*at)), &there)
+        };
+        let all = part.changes.iter().enumerate();
+        let there: Vec<BString> = match staged {
+            Ok(()) => all
+                .filter(same)
+                .map(|(_, change)| change.path.clone())
+                .collect(),
+            Err(_) => Vec::new(),
+        };
+        stage.discard();
+        staged?;
         self.pass_over(&there);
         self.there = there;
         Ok(())

@@ -15,6 +15,7 @@ use std::{
 
 use gix::bstr::{BStr, BString, ByteSlice};
 use nix::{
+    dir::{Dir, Type},
     errno::Errno,
     fcntl::{AtFlags, OFlag, open, openat, renameat},
     sys::stat::{Mode, fstat, fstatat, mkdirat},
@@ -132,8 +133,9 @@ impl<'a> Moves<'a> {
     pub(super) fn add(&mut self, at: usize, path: &BStr) -> Result<(), CheckoutError> {
         let new = Stage::new_name(at);
         self.open_parent(path, true)?;
-        if self.remove_folder(path) {
+        if self.remove_hollow_folder(path) {
             tracing::debug!("an empty folder made way for {path}");
+            self.open_parent(path, true)?;
         }
         match self.put(&new, path) {
             Ok(()) => {
@@ -305,6 +307,40 @@ impl<'a> Moves<'a> {
                 return;
             }
         }
+    }
+
+    /// Removes the folder at a path, if there is nothing in it but folders with nothing in them.
+    fn remove_hollow_folder(&mut self, path: &BStr) -> bool {
+        if self.open_parent(path, false).is_err() {
+            return false;
+        }
+        if self.remove_folder(path) {
+            return true;
+        }
+        let Some(folders) = self.only_folders_in(path) else {
+            return false;
+        };
+        let hollow = folders.into_iter().all(|name| {
+            let inner = [path.as_bytes(), name.as_slice()].join(&b'/');
+            self.remove_hollow_folder(inner.as_bstr())
+        });
+        hollow && self.open_parent(path, false).is_ok() && self.remove_folder(path)
+    }
+
+    /// The names in the folder at a path whose parent is open; `None` if there is more than folders.
+    fn only_folders_in(&self, path: &BStr) -> Option<Vec<BString>> {
+        let place = self.place(path);
+        let mut folder = Dir::openat(place.folder, place.name, FOLDER, Mode::empty()).ok()?;
+        let mut names = Vec::new();
+        for entry in folder.iter() {
+            let entry = entry.ok()?;
+            match entry.file_name().to_bytes() {
+                b"." | b".." => {}
+                name if entry.file_type() == Some(Type::Directory) => names.push(name.into()),
+                _ => return None,
+            }
+        }
+        Some(names)
     }
 
     /// Removes the folder at a path whose parent is open, if it is there and empty.

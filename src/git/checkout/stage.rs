@@ -165,6 +165,26 @@ impl Stage {
     }
 }
 
+/// Whether two files, or two links, are the same.
+pub(super) fn is_same(one: &Path, other: &Path) -> bool {
+    let look = |path: &Path| {
+        let found = path.symlink_metadata().ok()?;
+        let content = if found.is_symlink() {
+            fs::read_link(path)
+                .ok()?
+                .into_os_string()
+                .into_encoded_bytes()
+        } else if found.is_file() {
+            fs::read(path).ok()?
+        } else {
+            return None;
+        };
+        Some((found.mode(), content))
+    };
+    let (one, other) = (look(one), look(other));
+    one.is_some() && one == other
+}
+
 /// What the user's own Git allows when it writes a file: the daemon's umask is not the user's, and
 /// that of the last Git that wrote here can be seen.
 pub(super) fn allowed(git: &gix::Repository) -> u32 {

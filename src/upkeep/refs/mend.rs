@@ -3,8 +3,8 @@
 use super::{Projection, RefFault, findings};
 use crate::{
     failure::Failure,
-    git::{GitDir, Identity, RefMove, Repository},
-    mutation::{Call, Caller, Entry, Mutation, Road, blocking},
+    git::{GitDir, RefMove, Repository},
+    mutation::{Call, Entry, Mutation, Road, blocking},
     store::{Store, WriteTx},
     upkeep::{
         Finding,
@@ -33,7 +33,7 @@ impl MendRefs {
             faults,
             mendings: Vec::new(),
         };
-        road.run(our_call("upkeep/MendRefs"), mend, |_| Vec::new())
+        road.run(Call::own("upkeep/MendRefs"), mend, |_| Vec::new())
             .await
             .map(drop)
     }
@@ -85,26 +85,6 @@ pub(in crate::upkeep) fn mendings(
         mendings.push(mending);
     }
     Ok(mendings)
-}
-
-/// A change of the daemon's own, which leaves no entry in the log.
-pub(in crate::upkeep) fn our_call(method: &'static str) -> Call {
-    let caller = Caller {
-        actor: Identity {
-            name: "heddle".to_owned(),
-            email: String::new(),
-        },
-        agent: None,
-        peer_uid: None,
-        peer_pid: None,
-    };
-    Call {
-        method,
-        key: None,
-        transaction: None,
-        request: Vec::new(),
-        caller,
-    }
 }
 
 /// Makes Git's refs what the store says, as part of every start, before anybody is served: moves

@@ -8,7 +8,7 @@ mod told;
 use std::collections::{BTreeMap, HashSet};
 
 pub use mend::reconcile;
-pub(super) use mend::{check, mendings, our_call};
+pub(super) use mend::{check, mendings};
 pub(super) use told::findings;
 
 use crate::{
