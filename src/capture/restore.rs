@@ -22,7 +22,9 @@ use crate::{
         Change, CheckedOut, CheckoutError, GitDir, IndexUpdate, ObjectBatch, ObjectId, Plan,
         RefMove, RepoPath, SavedIndex, StateId, check_out, shown_path, undo_interrupted,
     },
-    mutation::{Caller, Entry, Intent, Mutation, Trace, Unfinished, Verb, blocking, now_secs},
+    mutation::{
+        Caller, Entry, Gates, Intent, Mutation, Trace, Unfinished, Verb, blocking, now_secs,
+    },
     store::{StateRecord, WriteTx},
     thread::{Place, Thread},
 };
@@ -83,6 +85,7 @@ pub struct RestoreState {
     captures: Arc<Captures>,
     asked: RestoreRequest,
     caller: Caller,
+    gates: Gates,
     prepared: Option<Prepared>,
     done: Trace,
 }
@@ -104,12 +107,19 @@ struct Prepared {
 }
 
 impl RestoreState {
-    /// The change that restores what is asked for.
-    pub fn new(captures: Arc<Captures>, asked: RestoreRequest, caller: Caller) -> Self {
+    /// The change that restores what is asked for. No gate is asked: hooks must not keep what is
+    /// there from being rescued, nor anybody from going back.
+    pub fn new(
+        captures: Arc<Captures>,
+        asked: RestoreRequest,
+        caller: Caller,
+        gates: Gates,
+    ) -> Self {
         Self {
             captures,
             asked,
             caller,
+            gates,
             prepared: None,
             done: Trace::default(),
         }
@@ -160,7 +170,7 @@ fn prepare(
         .map(|path| RepoPath::parse(&root, path))
         .collect::<Result<Vec<_>, _>>()?;
     let git = captures.places.git_of(&place.worktree)?;
-    let rescue = Snapshot::take(captures, place.clone(), &mut held, &says)?;
+    let rescue = Snapshot::take(captures, place.clone(), &mut held, None, &says)?;
     let mut goal = asked.target.resolve(captures, &git, &rescue.look)?;
     let grafted = if wanted.is_empty() {
         None
@@ -213,7 +223,7 @@ pub(super) fn check_paths(
                 Reason::PathUnknown,
                 "paths",
                 format!(
-                    "there is no {:?} on either side; give paths from the worktree's root",
+                    "there is no {:?} on either side; name a file or folder that one of them has",
                     shown_path(path.as_bstr())
                 ),
             ));
@@ -363,8 +373,8 @@ impl Mutation for RestoreState {
     type Output = Restored;
 
     async fn prepare(&mut self) -> Result<(), Failure> {
-        let (place, held) = self.captures.hold(&self.asked.repo_path).await?;
-        let thread = self.captures.threads.hold(&place.thread).await;
+        let here = &self.asked.repo_path;
+        let (place, thread, held) = self.captures.enter(here, "", &self.gates).await?;
         let captures = Arc::clone(&self.captures);
         let (asked, caller) = (self.asked.clone(), self.caller.clone());
         let prepared =

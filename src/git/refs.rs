@@ -5,7 +5,7 @@
 use std::{
     mem,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
@@ -95,13 +95,9 @@ impl RefWriter {
         (made > 0).then_some(made)
     }
 
-    /// Makes moves that an earlier daemon committed, on this thread.
-    pub fn catch_up(&self, moves: Vec<RefMove>) {
-        if !moves.is_empty() {
-            tracing::info!(moves = moves.len(), "moving refs that a crash left behind");
-            let mut mover = Mover::new(&self.inner);
-            mover.make(moves);
-        }
+    /// Makes moves on this thread, while nobody else makes any.
+    pub fn make_now(&self, moves: Vec<RefMove>) {
+        Mover::new(&self.inner).make(moves);
     }
 
     /// Makes moves after all that were given before, and then calls `done`, also when a move could
@@ -110,11 +106,7 @@ impl RefWriter {
         if moves.is_empty() {
             return done();
         }
-        let mut queue = self
-            .inner
-            .queue
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.queue();
         let done = Box::new(done);
         let job = Job { moves, done };
         let unsent = match queue.as_ref() {
@@ -133,6 +125,24 @@ impl RefWriter {
                 (job.done)();
             }
         }
+    }
+
+    /// Calls `done` when all moves that were given before have been tried.
+    pub fn after_all(&self, done: impl FnOnce() + Send + 'static) {
+        let (moves, done) = (Vec::new(), Box::new(done));
+        let job = Job { moves, done };
+        let unsent = match self.queue().as_ref() {
+            Some(queue) => queue.send(job).err().map(|unsent| unsent.0),
+            None => Some(job),
+        };
+        if let Some(job) = unsent {
+            (job.done)();
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Option<Sender<Job>>> {
+        let queue = self.inner.queue.lock();
+        queue.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn begin(&self) -> std::io::Result<Sender<Job>> {

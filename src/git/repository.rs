@@ -234,6 +234,11 @@ impl Repository {
         Self::open(path).is_ok_and(|other| other.common_dir == self.common_dir)
     }
 
+    /// The function that names its objects.
+    pub(super) fn object_hash(&self) -> gix::hash::Kind {
+        self.object_hash
+    }
+
     /// Both heddle folders, not made yet.
     pub fn folders(&self) -> Folders<'_> {
         Folders::new(self)

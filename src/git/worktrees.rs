@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{Error, Repository, StateId};
+use crate::child::child;
 
 /// A worktree: the main one or a linked one (git-worktree(1)).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,15 @@ pub struct Worktree {
 }
 
 impl Worktree {
+    /// What the store calls it: `main`, or as Git does. It stays when the worktree is moved.
+    pub fn id(&self) -> &[u8] {
+        let folder = self.git_dir.parent().and_then(Path::file_name);
+        match self.git_dir.file_name() {
+            Some(name) if folder.is_some_and(|folder| folder == "worktrees") => name.as_bytes(),
+            _ => b"",
+        }
+    }
+
     /// Its root as the store keeps it.
     pub fn key(&self) -> &[u8] {
         self.root.as_os_str().as_bytes()
@@ -65,6 +75,13 @@ impl Repository {
         })
     }
 
+    /// The worktree whose root is `path`, if it is one of this repository's.
+    pub fn worktree_rooted(&self, path: &Path) -> Option<Worktree> {
+        let found = self.worktree_at(path)?;
+        let root = path.canonicalize().ok()?;
+        (found.root == root).then_some(found)
+    }
+
     /// Adds a linked worktree at `path`, detached at `commit`, as `git worktree add` does it, and
     /// gives it its `.heddle/`.
     ///
@@ -104,14 +121,33 @@ impl Repository {
     }
 }
 
+/// What `git --version` says.
+///
+/// # Errors
+/// When Git cannot be run.
+pub fn version() -> Result<String, Error> {
+    let output = Command::new("git").arg("--version").output();
+    let output = output.map_err(|e| Error::io("run", "git".as_ref(), e))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    Ok(said.trim().to_owned())
+}
+
 /// A run of Git on a Git folder, with nothing of what says otherwise in the environment.
 pub(super) fn git_command<const N: usize>(git_dir: &Path, args: [&str; N]) -> Command {
-    let mut git = Command::new("git");
+    let mut git = child("git");
     for (name, _) in std::env::vars_os() {
         if name.as_bytes().starts_with(b"GIT_") {
             git.env_remove(name);
         }
     }
+    // What the repository configures to be run with Git is for its user's own runs of Git: here it
+    // would run outside of whatever sandbox the caller is in (G5).
+    git.args([
+        "-c",
+        "core.hooksPath=/dev/null",
+        "-c",
+        "core.fsmonitor=false",
+    ]);
     git.arg("--git-dir").arg(git_dir).args(args);
     git.env("LC_ALL", "C").stdin(std::process::Stdio::null());
     git

@@ -2,9 +2,13 @@
 //! socket. One binary, so that it is linked once.
 
 #[allow(dead_code)]
+mod drop_in;
+#[allow(dead_code)]
 mod fault;
 #[allow(dead_code)]
 mod harness;
+#[allow(dead_code)]
+mod listening;
 #[allow(dead_code)]
 mod manager;
 #[allow(dead_code)]
@@ -19,16 +23,31 @@ mod states;
 mod capture_tree;
 mod captures;
 mod cli;
+mod cli_capture;
+mod cli_diff;
+mod cli_restore;
+mod cli_shell;
+mod cli_thread;
+mod cli_upkeep;
 mod docs;
+mod doctor;
 mod durable;
 mod elsewhere;
 mod faults;
 mod first_use;
 mod foreign;
+mod hook_cli;
+mod hook_commands;
+mod hook_git;
+mod hook_nested;
+mod hook_notices;
+mod hook_sandbox;
+mod hook_subscribers;
 mod hooks;
 mod idle_exit;
 mod install;
 mod journal;
+mod launchd;
 mod life;
 mod mixed;
 mod notify;
@@ -38,15 +57,23 @@ mod once;
 mod operations;
 mod packaging;
 mod places;
+mod rebuilt;
 mod random_trees;
 mod real_trees;
 mod reflection;
 mod restores;
+mod reviewed;
 mod service;
+mod service_bursts;
+mod service_gone;
 mod service_life;
 mod service_load;
+mod service_packaged;
+mod service_slow;
 mod strangers;
 mod threads;
+mod transactions;
+mod upkeep;
 #[allow(dead_code)]
 mod trees;
 mod wal;

@@ -120,6 +120,12 @@ pub struct GitView {
 }
 
 impl GitView {
+    /// All but what a change of the worktree changes.
+    pub fn without_status(mut self) -> Self {
+        self.status.clear();
+        self
+    }
+
     /// As it is now, seen from the main worktree.
     pub fn of(repo: &TestRepo) -> Self {
         Self::at(repo, repo.root(), &repo.path(".git"))
