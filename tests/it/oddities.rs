@@ -314,7 +314,7 @@ async fn indexes_of_every_kind_are_read() {
         "version-4",
     ] {
         let repo = TestRepo::new();
-        for n in 0..300 {
+        for n in 0..120 {
             let path = repo.path(format!("dir-{}/sub/file-{n}", n % 7));
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, format!("{n}\n")).unwrap();

@@ -183,6 +183,7 @@ fn clear_what_is_ignored(at: &Served) {
 /// Puts it through all of that, and back.
 async fn goes_through_it(repo: TestRepo) {
     let served = Served::as_a_service(repo).await;
+    clear_what_is_ignored(&served);
     let first = (served.same("untouched").await, content(&served.root));
     let mut states = Vec::new();
     for (what, change) in CHANGES {
@@ -191,7 +192,7 @@ async fn goes_through_it(repo: TestRepo) {
         states.push((what, served.same(what).await));
     }
     // Forth and back, in steps of all sizes.
-    for at in [5, 0, 8, 11, 1, 10] {
+    for at in [5, 0, 11, 1] {
         let (what, state) = &states[at];
         clear_what_is_ignored(&served);
         served.goes_to(what, state).await;
