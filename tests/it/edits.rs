@@ -46,6 +46,17 @@ impl Stopped {
         })
     }
 
+    /// Goes on, and stops once more where README was replaced and looked at, and `new-link` is about
+    /// to be removed.
+    fn until_readme_is_replaced(&self) {
+        let number = self.scene.number_of("new-link");
+        self.fault.only(&format!("/old-{number}"));
+        self.fault.arm(Act::Hold, 1, kinds::NAME);
+        eventually("README was replaced", || self.fault.hit());
+        let text = fs::read_to_string(self.path("README")).unwrap();
+        assert_eq!(text, "hello\n");
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.scene.repo.path(name)
     }
@@ -61,7 +72,7 @@ fn kept(scene: &Scene) -> Vec<PathBuf> {
 
 const WRITING: &str = "/.heddle/restore-writing";
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn g9_a_file_that_changes_after_the_rescue_refuses_the_restore() {
     let Some(stopped) = Stopped::at("g9_a_file_that_changes", WRITING, kinds::ALL).await else {
         return;
@@ -76,7 +87,7 @@ async fn g9_a_file_that_changes_after_the_rescue_refuses_the_restore() {
     assert_eq!(kept(&stopped.scene), Vec::<PathBuf>::new());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn g9_a_file_that_appears_where_one_is_to_be_refuses_the_restore() {
     let Some(stopped) = Stopped::at("g9_a_file_that_appears", WRITING, kinds::ALL).await else {
         return;
@@ -92,7 +103,7 @@ async fn g9_a_file_that_appears_where_one_is_to_be_refuses_the_restore() {
     assert_eq!(found.len(), stopped.scene.before.len() + 1);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn g9_a_changed_file_that_was_moved_aside_outlives_a_kill() {
     // Replaced, and removed: the one changes places with the new file, the other is moved away.
     for (name, moved_to) in [("README", "/README"), ("made/since/then", "/old-")] {
@@ -143,34 +154,21 @@ async fn g9_a_changed_file_that_was_moved_aside_outlives_a_kill() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn g9_what_a_program_still_writes_into_a_replaced_file_is_kept() {
-    // The answer waits for the index; the file was judged before.
     let test = "g9_what_a_program_still_writes";
-    let Some(mut stopped) = Stopped::at(test, "/new-link", kinds::NAME | kinds::CREATE).await
-    else {
+    let Some(stopped) = Stopped::at(test, WRITING, kinds::ALL).await else {
         return;
     };
-    drop(stopped.daemon);
-    let scene = &stopped.scene;
-    scene.reset();
     let mut open = OpenOptions::new()
         .append(true)
-        .open(scene.repo.path("README"))
+        .open(stopped.path("README"))
         .unwrap();
-    stopped.daemon = Daemon::spawn(stopped.fault.serve(&scene.repo));
-    stopped.daemon.wait_for_line("serving");
-    let channel = scene.repo.channel().await;
-    // The second state has `new-link` and the first has not: it goes after all that is replaced.
-    let number = scene.number_of("new-link");
-    stopped.fault.only(&format!("/old-{number}"));
-    stopped.fault.arm(Act::Hold, 1, kinds::NAME);
-    let asked = scene.clone_asked();
-    let call = tokio::spawn(async move { asked.call(&channel, Uuid::new_v4()).await });
-    eventually("the restore is under way", || stopped.fault.hit());
+    stopped.until_readme_is_replaced();
     open.write_all(b"one more line\n").unwrap();
     stopped.fault.disarm();
-    call.await.unwrap().unwrap();
+    stopped.call.await.unwrap().unwrap();
+    let scene = &stopped.scene;
     assert_eq!(content(scene.repo.root()), scene.after);
     let folder = eventually("it is kept", || kept(scene).pop());
     let file = folder.join("README");
@@ -178,22 +176,14 @@ async fn g9_what_a_program_still_writes_into_a_replaced_file_is_kept() {
     assert_eq!(text, "hello again\none more line\n");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn g9_a_newer_file_stays_when_a_restore_is_undone() {
     let test = "g9_a_newer_file_stays";
     let Some(mut stopped) = Stopped::at(test, WRITING, kinds::ALL).await else {
         return;
     };
-    // Held once more, where README has its old text already; then another file refuses the restore.
+    stopped.until_readme_is_replaced();
     let scene = &stopped.scene;
-    let number = scene.number_of("new-link");
-    stopped.fault.only(&format!("/old-{number}"));
-    stopped.fault.arm(Act::Hold, 1, kinds::NAME);
-    eventually("README was replaced", || stopped.fault.hit());
-    assert_eq!(
-        fs::read_to_string(scene.repo.path("README")).unwrap(),
-        "hello\n"
-    );
     let aside = scene.repo.path("aside");
     fs::write(&aside, "saved by an editor\n").unwrap();
     fs::rename(&aside, scene.repo.path("README")).unwrap();

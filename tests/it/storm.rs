@@ -153,6 +153,7 @@ async fn g4_captures_and_restores_of_many_outlive_kills() {
     while answers.load(Ordering::Relaxed) < enough {
         tokio::task::yield_now().await;
     }
+    current.send_replace(None);
     drop(current);
     while let Some(ended) = clients.join_next().await {
         ended.unwrap();

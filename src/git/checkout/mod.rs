@@ -55,7 +55,7 @@ pub enum CheckoutError {
         path: BString,
     },
     /// A path that must not be written.
-    #[error("the state has the path {:?}, which leads out of the worktree or into Git's own folder; restore other paths by naming them", path.to_str_lossy())]
+    #[error("the state has the path {:?}, which leads out of the worktree or into a folder of Git's or heddle's; restore other paths by naming them", path.to_str_lossy())]
     Unsafe {
         /// Which.
         path: BString,
@@ -174,6 +174,7 @@ impl Plan {
             let is_link = |entry: Option<Entry>| entry.is_some_and(|e| e.mode == Mode::SYMLINK);
             let name = change.path.rsplit_str("/").next().unwrap_or_default();
             if !is_safe(change.path.as_bstr())
+                || is_ours(change.path.as_bstr())
                 || !is_safe_name(name.as_bstr(), is_link(change.after))
             {
                 return Err(CheckoutError::Unsafe { path: change.path });
@@ -271,6 +272,12 @@ impl Plan {
             keep
         });
     }
+}
+
+/// Whether a path is `.heddle` or in it, in any spelling that some filesystem takes for it.
+fn is_ours(path: &BStr) -> bool {
+    let top = path.split_str("/").next().unwrap_or_default();
+    top.eq_ignore_ascii_case(b".heddle")
 }
 
 /// A plan that was carried out. It can be taken back until it is kept.

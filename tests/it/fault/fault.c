@@ -106,7 +106,10 @@ static int step(uint32_t kind, const char *path) {
         rest(control->millis);
         return 0;
     case HOLD:
-        while (__atomic_load_n(&control->act, __ATOMIC_ACQUIRE) == HOLD) rest(1);
+        // Arming it anew lets go as well.
+        while (__atomic_load_n(&control->act, __ATOMIC_ACQUIRE) == HOLD &&
+               __atomic_load_n(&control->hits, __ATOMIC_ACQUIRE) > 0)
+            rest(1);
         return 0;
     case FAIL:
         errno = control->error;
