@@ -163,6 +163,40 @@ async fn a_lost_database_is_rebuilt_from_refs_at_the_start() {
 }
 
 #[tokio::test]
+async fn chains_whose_refs_lie_elsewhere_come_back_as_those_of_their_threads() {
+    let repo = TestRepo::new();
+    let mut daemon = repo.serve();
+    let channel = repo.channel().await;
+    repo.git(&["switch", "-qc", "x"]);
+    chains(&repo, &channel, 1).await;
+    repo.git(&["switch", "-q", "main"]);
+    repo.git(&["branch", "-qD", "x"]);
+    // Its first chain would lie in the file that keeps the first one of `x`.
+    repo.git(&["switch", "-qc", "x/1"]);
+    chains(&repo, &channel, 1).await;
+    let before = refs(&repo);
+    assert!(
+        before.iter().any(|line| line.contains("x%2F1/1 ")),
+        "{before:#?}"
+    );
+    daemon.stop();
+    lose_database(&repo);
+    let _daemon = repo.serve();
+    let channel = repo.channel().await;
+    assert_eq!(refs(&repo), before);
+    assert_eq!(amiss(&check(&channel, false).await), [""; 0]);
+    fs::write(repo.path("work"), "on").unwrap();
+    repo.git(&["commit", "-qm", "mine", "--allow-empty"]);
+    captured(&channel, "").await;
+    let now = refs(&repo);
+    assert!(
+        now.iter()
+            .any(|line| line.contains("x%2F1/2 ") || line.contains("x/1/2 ")),
+        "{now:#?}"
+    );
+}
+
+#[tokio::test]
 async fn an_older_database_takes_in_the_chains_that_came_after_it() {
     let (repo, _) = with_chains(1).await;
     let aside = repo.around().join("older.db");

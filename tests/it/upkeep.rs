@@ -8,11 +8,14 @@ use heddle_agent::grpc_local_impl::proto::{
         CheckRepositoryRequest, CollectGarbageRequest, CollectGarbageResponse, Finding,
         finding::Severity, restore_target::Target, upkeep_service_client::UpkeepServiceClient,
     },
-    v1::{ListThreadsRequest, StartThreadRequest, ThreadSummary},
+    v1::{
+        AbortTransactionRequest, BeginTransactionRequest, ListThreadsRequest, StartThreadRequest,
+        ThreadSummary, transaction_service_client::TransactionServiceClient,
+    },
 };
 use nix::sys::signal::Signal;
 use rusqlite::Connection;
-use tonic::{Status, transport::Channel};
+use tonic::{Request, Status, transport::Channel};
 use uuid::Uuid;
 
 use crate::{
@@ -242,6 +245,55 @@ async fn a_chain_that_a_thread_or_a_worktree_needs_stays() {
         assert_eq!(is_there(&repo, &states[0]), ![2, 3].contains(&at), "{at}");
     }
     assert_sound(&repo);
+    assert_eq!(amiss(&check(&channel, false).await), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_chain_that_an_open_transaction_needs_stays_until_it_ends() {
+    let repo = TestRepo::new();
+    let _daemon = repo.serve();
+    let channel = repo.channel().await;
+    let made = chains(&repo, &channel, 2).await;
+    restore(&channel, to_state(&made[0][1])).await.unwrap();
+    let mut transactions = TransactionServiceClient::new(channel.clone());
+    let begun = transactions.begin_transaction(BeginTransactionRequest::default());
+    let id = begun.await.unwrap().into_inner().transaction_id;
+    let mut start = Request::new(StartThreadRequest {
+        name: "buffered".into(),
+        from_state: made[1][0].clone(),
+        ..Default::default()
+    });
+    let metadata = start.metadata_mut();
+    metadata.insert("heddle-transaction-id", id.parse().unwrap());
+    threads(&channel).start_thread(start).await.unwrap();
+    // The thread goes on: it is the transaction alone that needs the first two chains.
+    for n in 0..2 {
+        fs::write(repo.path("work"), format!("on {n}")).unwrap();
+        captured(&channel, "").await;
+        repo.git(&["commit", "-qm", "mine", "--allow-empty"]);
+    }
+    fs::write(repo.path("work"), "and on").unwrap();
+    captured(&channel, "").await;
+    assert_eq!(kept(&repo), [1, 2, 3, 4, 5]);
+    let done = collect(&channel, keep(1)).await.unwrap();
+    assert_eq!(done.dropped_chains, 2);
+    assert_eq!(kept(&repo), [1, 2, 5]);
+
+    assert_eq!(amiss(&check(&channel, false).await), [""; 0]);
+    let held = format!("refs/heddle/transactions/{id}");
+    repo.git(&["update-ref", "-d", &held]);
+    let mended = check(&channel, true).await;
+    assert_told(&mended, "refs", Severity::Repaired, &held);
+    assert_eq!(amiss(&check(&channel, false).await), [""; 0]);
+
+    let abort = AbortTransactionRequest {
+        transaction_id: id,
+        ..Default::default()
+    };
+    transactions.abort_transaction(abort).await.unwrap();
+    let done = collect(&channel, keep(1)).await.unwrap();
+    assert_eq!(done.dropped_chains, 2);
+    assert_eq!(kept(&repo), [5]);
     assert_eq!(amiss(&check(&channel, false).await), [""; 0]);
 }
 

@@ -4,7 +4,7 @@ use super::{Projection, RefFault, findings};
 use crate::{
     failure::Failure,
     git::{GitDir, Identity, RefMove, Repository},
-    mutation::{Call, Caller, Entry, Mutation, Road, blocking},
+    mutation::{Call, Caller, Entry, HookChain, Mutation, Road, blocking},
     store::{Store, WriteTx},
     upkeep::{
         Finding,
@@ -104,6 +104,7 @@ pub(in crate::upkeep) fn our_call(method: &'static str) -> Call {
         transaction: None,
         request: Vec::new(),
         caller,
+        hooks: HookChain::default(),
     }
 }
 

@@ -52,7 +52,7 @@ impl Projection {
         }
         for (name, target) in last {
             read.lately.insert(name.clone());
-            if read.at.contains_key(&name) && !read.held.contains(&name) {
+            if read.at.contains_key(&name) && !read.held.remove(&name) {
                 continue;
             }
             match target.as_deref().and_then(StateId::from_bytes) {
