@@ -106,9 +106,9 @@ impl Look {
             unmerged: scanned.unmerged,
         };
         let added = also(&look, &objects)?;
-        if !look.is_newest() {
-            objects.finish().map_err(|e| Failure::from(&e))?;
-        }
+        // Also when nothing changed: what is settled is not looked at again, and Git may have written
+        // it without a sync.
+        objects.finish().map_err(|e| Failure::from(&e))?;
         scanner.settle(scanned);
         Ok((look, added))
     }
@@ -120,16 +120,20 @@ impl Look {
 
     /// The steps that are yet to be written down.
     pub(super) fn pending(&self, tx: &ReadTx<'_>) -> Result<Pending, store::Error> {
-        let current = tx.current_step(self.place.line())?;
-        let at = current.as_ref().map(|step| step.tree.as_slice());
-        let newest = self.newest.map(|(_, tree)| tree);
-        let newest_is_pending = newest.is_some_and(|tree| at != Some(tree.as_bytes()));
+        let at = tx.current_step(self.place.line())?;
+        // What a restore left alone is no change of the user's: a step has the tree that it led to.
+        let stands_at = |(state, tree): &(StateId, ObjectId)| {
+            at.as_ref()
+                .is_some_and(|at| at.state_id == state.as_bytes() || at.tree == tree.as_bytes())
+        };
+        let newest = self.newest.filter(|newest| !stands_at(newest));
+        let last = match &newest {
+            Some((_, tree)) => Some(tree.as_bytes()),
+            None => at.as_ref().map(|at| at.tree.as_slice()),
+        };
         Ok(Pending {
-            newest: newest_is_pending,
-            present: match newest {
-                Some(newest) => newest != self.tree,
-                None => at != Some(self.tree.as_bytes()),
-            },
+            newest: newest.is_some(),
+            present: last != Some(self.tree.as_bytes()),
         })
     }
 }
@@ -162,6 +166,9 @@ impl Snapshot {
                 match newest.filter(|_| look.is_newest()) {
                     Some(state) => Ok((state, None)),
                     None => {
+                        if look.head.is_some() && look.head == newest {
+                            objects.refer_to_state(newest);
+                        }
                         let thread = &look.place.thread;
                         let (state, change_id) = commit(objects, look.tree, newest, thread, says)?;
                         Ok((state, Some(change_id)))

@@ -100,11 +100,11 @@ fn since(parent: &[u8]) -> String {
 
 fn warn_of_left_out(captured: &CaptureThreadResponse) {
     for left in captured.left_out.iter().take(WARNINGS) {
-        warning(&format!("left out {}: {}", left.path, left.reason));
+        warning(&format!("left out: `{}` {}", left.path, left.reason));
     }
     if let more @ 1.. = captured.left_out.len().saturating_sub(WARNINGS) {
         warning(&format!(
-            "left out {} more; --output json names them",
+            "left out: {} more; --output json names them",
             plural(more as u64, "path", "paths")
         ));
     }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{
     Common, Result,
     link::Link,
-    output::{BOLD, DIM, Output, hex, printable, time, warning},
+    output::{BOLD, DIM, Output, hex, printable, short, time, warning},
 };
 use crate::{
     grpc_local_impl::proto::v1::{
@@ -144,10 +144,11 @@ fn print(out: &Output, hit: &OperationHit) -> Result<()> {
         agent => format!(" via {}", printable(agent)),
     };
     out.line(format_args!(
-        "{DIM}{:>6}{DIM:#}  {}  {BOLD}{:<18}{BOLD:#} {}  {DIM}{}{agent}{DIM:#}",
+        "{DIM}{:>6}{DIM:#}  {}  {BOLD}{:<18}{BOLD:#} {:<10}  {}  {DIM}{}{agent}{DIM:#}",
         hit.seq,
         time(hit.timestamp_secs),
         printable(&hit.verb),
+        short(&hit.state_id),
         printable(&hit.summary),
         printable(&hit.actor_email),
     ))

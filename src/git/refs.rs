@@ -1,8 +1,10 @@
 //! The refs under `refs/heddle/`: projections of what the store has committed. They are moved in
 //! the order of commits by one thread; a move that fails is made again with the next one. No other
-//! ref is ever touched (G9).
+//! ref is ever touched (G9). The store forgets a move only once it is synced, which many share: what
+//! a power cut takes is made again at the next start.
 
 use std::{
+    collections::BTreeSet,
     mem, slice,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -12,19 +14,18 @@ use std::{
     thread,
 };
 
-use gix::refs::{
-    FullName, Target,
-    store::WriteReflog,
-    transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog},
+use super::{
+    Repository, StateId,
+    ref_files::{is_at, move_refs, remove_leftovers, sync_refs},
 };
-
-use super::{Repository, StateId};
 
 /// Where everything of ours is.
 pub const NAMESPACE: &str = "refs/heddle/";
 
 /// Refs that are moved together; each is a file that is held meanwhile.
 const AT_ONCE: usize = 64;
+/// So many moves share their syncs.
+const SYNCED_TOGETHER: usize = 64;
 
 /// A move of one of our refs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,15 +93,20 @@ impl RefWriter {
         }
     }
 
-    /// The newest move that was made, and all before it.
+    /// The newest move that was made durably, and all before it.
     pub fn made(&self) -> Option<i64> {
         let made = self.inner.made.load(Ordering::Acquire);
         (made > 0).then_some(made)
     }
 
-    /// Makes moves on this thread, while nobody else makes any.
+    /// Makes moves on this thread, durably, while nobody else makes any.
     pub fn make_now(&self, moves: Vec<RefMove>) {
-        Mover::new(&self.inner).make(moves);
+        if !moves.is_empty() {
+            let mut mover = Mover::new(&self.inner);
+            mover.catching_up = true;
+            mover.make(moves);
+            mover.sync();
+        }
     }
 
     /// Makes moves after all that were given before, and then calls `done`, also when a move could
@@ -163,7 +169,13 @@ struct Mover {
     git: Option<gix::Repository>,
     /// Those that could not be made, the newest of each ref, in their order.
     pending: Vec<RefMove>,
+    /// Those that were made and not synced, and the newest move then.
+    unsynced: BTreeSet<String>,
+    moves_unsynced: usize,
+    newest: i64,
     made: Arc<AtomicI64>,
+    /// What an earlier daemon left is in the way of nobody else.
+    catching_up: bool,
 }
 
 impl Mover {
@@ -172,7 +184,11 @@ impl Mover {
             repository: inner.repository.clone(),
             git: None,
             pending: Vec::new(),
+            unsynced: BTreeSet::new(),
+            moves_unsynced: 0,
+            newest: 0,
             made: Arc::clone(&inner.made),
+            catching_up: false,
         }
     }
 
@@ -180,6 +196,10 @@ impl Mover {
         while let Ok(job) = jobs.recv() {
             self.make(job.moves);
             (job.done)();
+            // The caller does not wait for it.
+            if self.moves_unsynced >= SYNCED_TOGETHER {
+                self.sync();
+            }
         }
     }
 
@@ -187,31 +207,69 @@ impl Mover {
         let Some(newest) = moves.last().map(|last| last.id) else {
             return;
         };
+        self.moves_unsynced += moves.len();
         for next in moves {
             self.pending.retain(|older| older.name != next.name);
             self.pending.push(next);
         }
         let mut pending = Vec::new();
         for some in mem::take(&mut self.pending).chunks(AT_ONCE) {
-            // Together they are quicker: a packed ref that goes has the file of all written anew.
-            if some.len() == 1 || self.git().and_then(|git| move_refs(&git, some)).is_err() {
+            if !self.move_together(some) {
                 pending.extend_from_slice(some);
             }
         }
         pending.retain(|next| {
-            let alone = slice::from_ref(next);
-            let moved = self.git().and_then(|git| move_refs(&git, alone));
-            if let Err(error) = &moved {
-                tracing::warn!(
+            let moved = self.move_alone(next);
+            match &moved {
+                Ok(()) => {
+                    self.unsynced.insert(next.name.clone());
+                }
+                Err(error) => tracing::warn!(
                     "{} is not moved yet, and will be with the next change: {error}",
                     next.name
-                );
+                ),
             }
             moved.is_err()
         });
-        let made = pending.first().map_or(newest, |failed| failed.id - 1);
+        self.newest = newest;
         self.pending = pending;
-        self.made.store(made, Ordering::Release);
+    }
+
+    /// Whether all of them were moved: a packed ref that goes has the file of all written anew, and
+    /// that for each of them. One that somebody else holds keeps all from being moved.
+    fn move_together(&mut self, some: &[RefMove]) -> bool {
+        if some.len() == 1 || self.catching_up {
+            return false;
+        }
+        let moved = self.git().and_then(|git| move_refs(&git, some));
+        if moved.is_ok() {
+            self.unsynced.extend(some.iter().map(|a| a.name.clone()));
+        }
+        moved.is_ok()
+    }
+
+    fn move_alone(&mut self, to: &RefMove) -> Result<(), gix::Error> {
+        let git = self.git()?;
+        if self.catching_up {
+            remove_leftovers(&git, &to.name);
+            if is_at(&git, to) {
+                return Ok(());
+            }
+        }
+        move_refs(&git, slice::from_ref(to))
+    }
+
+    /// Makes durable what was moved, so that the store may forget it.
+    fn sync(&mut self) {
+        if let Err(e) = sync_refs(self.repository.common_dir(), &self.unsynced) {
+            tracing::warn!("moved refs are not synced yet: {e}");
+            return;
+        }
+        self.unsynced.clear();
+        let failed = self.pending.iter().map(|failed| failed.id - 1).min();
+        self.moves_unsynced = 0;
+        self.made
+            .store(failed.unwrap_or(self.newest), Ordering::Release);
     }
 
     fn git(&mut self) -> Result<gix::Repository, gix::Error> {
@@ -220,34 +278,4 @@ impl Mover {
             None => Ok(self.git.insert(self.repository.open_git()?).clone()),
         }
     }
-}
-
-/// Moves refs, all of them or none where one is held by somebody else.
-fn move_refs(git: &gix::Repository, moves: &[RefMove]) -> Result<(), gix::Error> {
-    let edits: Vec<RefEdit> = moves.iter().map(edit).collect::<Result<_, _>>()?;
-    let mut git = git.clone();
-    git.refs.write_reflog = WriteReflog::Disable;
-    git.edit_references_as(edits, None)?;
-    Ok(())
-}
-
-fn edit(to: &RefMove) -> Result<RefEdit, gix::Error> {
-    let name = FullName::try_from(to.name.as_str()).map_err(gix::Error::from_error)?;
-    let change = match to.target {
-        Some(target) => Change::Update {
-            log: LogChange::default(),
-            // The store decides: what somebody else made of it is repaired.
-            expected: PreviousValue::Any,
-            new: Target::Object(target.into()),
-        },
-        None => Change::Delete {
-            expected: PreviousValue::Any,
-            log: RefLog::AndReference,
-        },
-    };
-    Ok(RefEdit {
-        change,
-        name,
-        deref: false,
-    })
 }

@@ -298,6 +298,8 @@ pub(super) fn open_git(git_dir: &Path) -> Result<gix::Repository, gix::Error> {
     let options = gix::open::Options::default()
         .permissions(permissions)
         .with(gix::sec::Trust::Full)
+        // A state is what was captured, whatever git-replace(1) shows in its place.
+        .config_overrides(["core.useReplaceRefs=false"])
         .open_path_as_is(true);
     Ok(gix::ThreadSafeRepository::open_opts(git_dir, options)?.to_thread_local())
 }

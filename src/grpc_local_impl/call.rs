@@ -211,23 +211,6 @@ fn text(metadata: &MetadataMap, key: &'static str) -> Result<Option<String>, Fai
     }
 }
 
-/// A change that the daemon makes of itself, as the account that it runs as.
-pub(super) fn own_call(method: &'static str) -> Call {
-    Call {
-        method,
-        key: None,
-        transaction: None,
-        request: Vec::new(),
-        caller: Caller {
-            actor: account(None),
-            agent: None,
-            peer_uid: None,
-            peer_pid: None,
-        },
-        hooks: HookChain::default(),
-    }
-}
-
 /// The account of a user, as `name` and `name@host`.
 fn account(uid: Option<u32>) -> Identity {
     let uid = uid.map_or_else(nix::unistd::Uid::effective, nix::unistd::Uid::from_raw);

@@ -5,8 +5,11 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 
-use super::{Services, call::own_call};
-use crate::transaction::{ExpireTransaction, stalest};
+use super::Services;
+use crate::{
+    mutation::Call,
+    transaction::{ExpireTransaction, stalest},
+};
 
 /// How long a transaction may be left alone, where nothing else is configured.
 pub const DEFAULT_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -28,7 +31,7 @@ impl Services {
             let due = match stalest(&self.store, patience) {
                 Ok(Some((id, left))) if left.is_zero() => {
                     let expire = ExpireTransaction::new(id, patience);
-                    let call = own_call("expiry of a transaction");
+                    let call = Call::own("expiry of a transaction");
                     match self.road.run(call, expire, |_| Vec::new()).await {
                         Ok(_) => continue,
                         Err(failure) => {

@@ -82,10 +82,11 @@ impl TransactionService for Arc<Services> {
         self.check_change(&request, &asked.repo_path).await?;
         let id = parse_id(&asked.transaction_id, "transaction_id")?;
         let (captures, ledger) = (Arc::clone(&self.captures), Arc::clone(&self.ledger));
+        let gates = self.gates(request.metadata())?;
         self.change(
             "/heddle.v1.TransactionService/CommitTransaction",
             request,
-            CommitTransaction::new(captures, ledger, id),
+            CommitTransaction::new(captures, ledger, id, gates),
             |committed| {
                 v1::CommitTransactionResponse {
                     state_id: committed.state.clone().unwrap_or_default(),

@@ -24,7 +24,7 @@ use crate::{
     failure::{Failure, Reason},
     mutation::{Asked, HookChain, Listeners, Passed},
     status::Activity,
-    store::{self, Store},
+    store::Store,
 };
 
 /// The variable that a hook's command is given its secret in, for when it calls the daemon back.
@@ -301,9 +301,4 @@ fn stopping(hook: &Hook, event: HookEvent) -> Failure {
             event.name()
         ),
     )
-}
-
-/// When the store cannot be read, there is nothing to tell from.
-pub(super) fn log_untold(error: &store::Error) {
-    tracing::error!("notices to hooks are not told for now: {error}");
 }

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use tokio::time::sleep;
 
-use super::{HookEvent, Hooks, answer::shortened, hooks::log_untold, run::Ended};
+use super::{HookEvent, Hooks, answer::shortened, run::Ended};
 use crate::{
-    failure::Failure,
     mutation::{Asked, HookChain},
     status::Kind,
-    store::NoticeRecord,
+    store::{self, NoticeRecord},
 };
 
 impl Hooks {
@@ -20,13 +19,11 @@ impl Hooks {
         let mut pruned = self.notices.last_inherited();
         loop {
             let committed = *newest.borrow_and_update();
-            match self.tell_after(told).await {
-                Ok(up_to) if self.ending.is_cancelled() => {
-                    tracing::debug!(up_to, "no more notices are told");
-                    return;
-                }
-                Ok(up_to) => told = up_to.max(committed),
-                Err(failure) => tracing::warn!("notices to hooks are told later: {failure}"),
+            match self.tell_after(&mut told).await {
+                // What was not told is told by the next daemon.
+                _ if self.ending.is_cancelled() => return,
+                Ok(()) => told = told.max(committed),
+                Err(error) => tracing::error!("notices to hooks are told later: {error}"),
             }
             let floor = self.floor(told);
             let waits = self.notices.coming_back();
@@ -43,24 +40,24 @@ impl Hooks {
         }
     }
 
-    /// Tells commands of the notices after one; answers the last one that was told.
-    async fn tell_after(&self, mut told: i64) -> Result<i64, Failure> {
+    /// Tells commands of the notices after `told`, which moves with each.
+    async fn tell_after(&self, told: &mut i64) -> Result<(), store::Error> {
         loop {
-            let page = self.notices.page(told, true).inspect_err(log_untold)?;
+            let page = self.notices.page(*told, true)?;
             if page.is_empty() {
-                return Ok(told);
+                return Ok(());
             }
             let _busy = self.activity.begin(Kind::Notice);
             for notice in page {
                 if self.ending.is_cancelled() {
-                    return Ok(told);
+                    return Ok(());
                 }
                 let Some(ran) = self.tell_commands(&notice).await else {
-                    return Ok(told);
+                    return Ok(());
                 };
-                told = notice.id;
+                *told = notice.id;
                 if ran > 0 {
-                    self.mark(told, self.floor(told)).await;
+                    self.mark(*told, self.floor(*told)).await;
                 }
             }
         }

@@ -214,3 +214,25 @@ pub struct Call {
     /// The hooks that the call came from.
     pub hooks: HookChain,
 }
+
+impl Call {
+    /// A change of the daemon's own.
+    pub fn own(method: &'static str) -> Self {
+        Self {
+            method,
+            key: None,
+            transaction: None,
+            request: Vec::new(),
+            caller: Caller {
+                actor: Identity {
+                    name: "heddle".to_owned(),
+                    email: String::new(),
+                },
+                agent: None,
+                peer_uid: None,
+                peer_pid: None,
+            },
+            hooks: HookChain::default(),
+        }
+    }
+}

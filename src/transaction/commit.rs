@@ -10,7 +10,7 @@ use crate::{
     capture::Captures,
     failure::Failure,
     git::{RefMove, StateId},
-    mutation::{Entry, Mutation, Replayed, Told, Verb, log, now_secs},
+    mutation::{Entry, Gates, Mutation, Replayed, Told, Verb, log, now_secs},
     store::WriteTx,
 };
 
@@ -19,6 +19,7 @@ pub struct CommitTransaction {
     captures: Arc<Captures>,
     ledger: Arc<Ledger>,
     id: Uuid,
+    gates: Gates,
     /// The worktree's HEAD now.
     head: Option<StateId>,
     applied: Vec<Box<dyn Replayed>>,
@@ -36,11 +37,12 @@ pub struct Committed {
 
 impl CommitTransaction {
     /// The change that commits the transaction `id`.
-    pub fn new(captures: Arc<Captures>, ledger: Arc<Ledger>, id: Uuid) -> Self {
+    pub fn new(captures: Arc<Captures>, ledger: Arc<Ledger>, id: Uuid, gates: Gates) -> Self {
         Self {
             captures,
             ledger,
             id,
+            gates,
             head: None,
             applied: Vec::new(),
         }
@@ -56,6 +58,9 @@ impl Mutation for CommitTransaction {
             .places()
             .store()
             .read(|tx| tx.transaction(self.id))?;
+        if let Some(known) = &transaction {
+            self.gates.enter(&known.thread)?;
+        }
         if let Some(worktree) = transaction.and_then(|known| known.worktree) {
             self.head = self.captures.head_at(worktree).await?;
         }

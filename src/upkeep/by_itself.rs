@@ -6,8 +6,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::{CollectGarbage, Keep, counted, refs::our_call};
-use crate::{failure::Failure, git::Repository, mutation::Road, store::Store};
+use super::{CollectGarbage, Keep, counted};
+use crate::{
+    failure::Failure,
+    git::Repository,
+    mutation::{Call, Road},
+    store::Store,
+};
 
 /// Time between two looks for chains that are past their time, at least: they are kept for days.
 const PAUSE: Duration = Duration::from_secs(10 * 60);
@@ -64,7 +69,7 @@ async fn collect(
         if !collect.has_work().await? {
             return Ok(());
         }
-        let call = our_call("upkeep/CollectGarbage");
+        let call = Call::own("upkeep/CollectGarbage");
         let dropped = road
             .run(call, collect, |done| {
                 done.dropped_chains.to_le_bytes().to_vec()

@@ -4,14 +4,11 @@
 
 use std::collections::HashSet;
 
-use super::{
-    counted,
-    refs::{RefFault, our_call},
-};
+use super::{counted, refs::RefFault};
 use crate::{
     failure::Failure,
     git::{CaptureText, GitDir, NAMESPACE, RefMove, StateId},
-    mutation::{Entry, Mutation, Road, blocking},
+    mutation::{Call, Entry, Mutation, Road, blocking},
     store::{self, ReadTx, StateRecord, Store, WriteTx},
     thread::{Thread, ThreadName},
 };
@@ -387,7 +384,7 @@ impl TakeIn {
         if lost.is_empty() {
             return Ok(());
         }
-        let call = our_call("upkeep/TakeIn");
+        let call = Call::own("upkeep/TakeIn");
         road.run(call, Self { lost }, |_| Vec::new())
             .await
             .map(drop)

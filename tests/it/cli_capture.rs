@@ -48,6 +48,9 @@ fn a_capture_says_what_it_took_and_the_next_that_nothing_changed() {
         again,
         format!("nothing changed since {} on main\n", state.trim())
     );
+    let log = repo.heddle(["log"]).ok();
+    let wanted = format!("  {}  Say more  ", state.trim());
+    assert!(log.contains(&wanted), "{log}");
 }
 
 #[test]
@@ -82,7 +85,8 @@ fn what_a_capture_leaves_out_is_named_in_a_warning() {
     fs::write(repo.path("new.txt"), "new\n").unwrap();
     let ran = repo.heddle(["capture"]);
     assert!(
-        ran.stderr.starts_with("warning: left out pipe: "),
+        ran.stderr
+            .starts_with("warning: left out: `pipe` is a FIFO"),
         "{ran:?}"
     );
     assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");

@@ -1,12 +1,15 @@
 //! `heddle restore`, `undo` and `redo`: what people and scripts see of them.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{
+    fs,
+    os::unix::{ffi::OsStrExt, fs::symlink},
+};
 
 use serde_json::{Value, json};
 
 use crate::{
     cli_capture::{capture, fields, heddle_in},
-    harness::TestRepo,
+    harness::{HEDDLE, TestRepo, run},
 };
 
 /// A repository with a state `one` and then another, of three changes.
@@ -80,6 +83,10 @@ fn undo_and_redo_go_back_and_forth_and_count_what_is_left() {
     let said = repo.heddle(["undo"]).ok();
     assert!(
         said.starts_with(&format!("undone: the worktree is at {}", &one[..10])),
+        "{said}"
+    );
+    assert!(
+        said.contains(", which `heddle redo` brings back\n"),
         "{said}"
     );
     let said = repo.heddle(["redo"]).ok();
@@ -242,6 +249,14 @@ fn g10_restores_that_cannot_be_are_refused_with_the_reason() {
         assert_eq!(error.lines().count(), 1, "{args:?}: {error}");
     }
     assert_eq!(fs::read_to_string(repo.path("src/a")).unwrap(), "changed\n");
+
+    let mut odd = repo.command(HEDDLE);
+    let path = std::ffi::OsStr::from_bytes(b"\xff");
+    let error = run(odd.args(["restore", "--"]).arg(path)).fails_with(1);
+    assert!(
+        error.starts_with("error[PATH_INVALID]: the path \"\\xFF\" is not UTF-8"),
+        "{error}"
+    );
 
     // The tag's name is Git's way to mean the commit.
     repo.heddle(["restore", "--preview", "v1"]).ok();

@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path};
 
-use heddle_agent::failure::Reason;
+use heddle_agent::{failure::Reason, grpc_local_impl::proto::v1::*};
 use tonic::{Code, Request};
 
 use crate::{
@@ -46,6 +46,13 @@ async fn a_write_to_the_thread_that_waits_for_the_hook_is_refused_and_others_are
     let wait = "echo $HEDDLE_HOOK_TOKEN > ../token; while [ ! -e ../go ]; do sleep 0.01; done";
     register(&channel, gate("wait", wait)).await;
     change(&repo, "1");
+    let mut transactions =
+        transaction_service_client::TransactionServiceClient::new(channel.clone());
+    let begun = transactions
+        .begin_transaction(BeginTransactionRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
     let outer = tokio::spawn({
         let channel = channel.clone();
         async move { captured(&channel, "").await }
@@ -62,7 +69,6 @@ async fn a_write_to_the_thread_that_waits_for_the_hook_is_refused_and_others_are
             request
         }};
     }
-    use heddle_agent::grpc_local_impl::proto::v1::*;
     let refused = |status: tonic::Status| {
         assert_refused(&status, Code::FailedPrecondition, Reason::HookReentrant);
         assert!(status.message().contains("`wait`"), "{status:?}");
@@ -85,6 +91,17 @@ async fn a_write_to_the_thread_that_waits_for_the_hook_is_refused_and_others_are
     let restore = crate::states::to_state("HEAD");
     let mut worktrees = crate::states::worktrees(&channel);
     refused(worktrees.restore_state(nested!(restore)).await.unwrap_err());
+
+    let commit = CommitTransactionRequest {
+        transaction_id: begun.transaction_id,
+        ..Default::default()
+    };
+    refused(
+        transactions
+            .commit_transaction(nested!(commit))
+            .await
+            .unwrap_err(),
+    );
 
     let start = StartThreadRequest {
         name: "other".into(),

@@ -7,7 +7,7 @@ use gix::{
     bstr::{BStr, ByteSlice},
     index::{
         self,
-        entry::{Flags, Stage},
+        entry::{Flags, Mode, Stage},
     },
 };
 
@@ -79,6 +79,17 @@ impl UserIndex {
     pub(super) fn at_path(&self, path: &BStr) -> Option<usize> {
         self.state
             .entry_index_by_path_and_stage(path, Stage::Unconflicted)
+    }
+
+    /// The mode that is tracked at a place; of an unmerged path that of our side, if it has one.
+    pub(super) fn mode(&self, at: usize) -> Mode {
+        let entry = self.entry(at);
+        let next = self.state.entries().get(at + 1).filter(|next| {
+            entry.stage() == Stage::Base
+                && next.stage() == Stage::Ours
+                && next.path(&self.state) == entry.path(&self.state)
+        });
+        next.unwrap_or(entry).mode
     }
 
     /// Whether Git does not look for the path in the worktree.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use gix::{
     ObjectId,
     bstr::{BStr, BString, ByteSlice},
-    index::entry::Mode,
+    index::entry::{Mode, Stat},
     objs::Kind,
 };
 
@@ -28,6 +28,8 @@ struct Builder<'a> {
     trees: Trees,
     /// Places in `found` whose blob is not there any more.
     missing: Vec<usize>,
+    /// Whether the repository has promises of objects instead of the objects (partial-clone).
+    partial: bool,
 }
 
 /// Builds the tree of everything that was found.
@@ -38,10 +40,12 @@ pub(super) fn build(
     before: &Trees,
 ) -> Result<(ObjectId, Trees, Listing), ScanError> {
     let found: Vec<Found> = walked.into_iter().filter_map(found).collect();
+    let git = walk.git.to_thread_local();
     let mut builder = Builder {
         found: &found,
         objects,
-        git: walk.git.to_thread_local(),
+        partial: is_partial(&git),
+        git,
         before,
         trees: Trees::with_capacity(before.len()),
         missing: Vec::new(),
@@ -59,6 +63,17 @@ pub(super) fn build(
         });
     }
     Ok((tree, trees, Listing::new(found, tree)))
+}
+
+/// Whether a remote has promised objects that are not here (gitrepository-layout(5), promisor).
+fn is_partial(git: &gix::Repository) -> bool {
+    let config = git.config_snapshot();
+    let promises = |section: &gix::config::file::SectionRef<'_>| {
+        section.value("promisor").is_some() || section.value("partialCloneFilter").is_some()
+    };
+    let remotes = config.plumbing().sections_by_name("remote");
+    config.string("extensions.partialClone").is_some()
+        || remotes.is_some_and(|mut remotes| remotes.any(|remote| promises(&remote)))
 }
 
 fn found(walked: Walked) -> Option<Found> {
@@ -116,8 +131,10 @@ impl Builder<'_> {
             return Ok(id);
         }
         for (_, mode, id, at) in &entries {
-            // A submodule's commit is in another repository, and a tree was just referred to.
-            let elsewhere = *mode == Mode::COMMIT;
+            // A submodule's commit is in another repository, and a partial clone lacks what its
+            // sparse checkout leaves out; a tree was just referred to.
+            let absent = at.is_some_and(|at| all[at].stat == Stat::default());
+            let elsewhere = *mode == Mode::COMMIT || (self.partial && absent);
             if !elsewhere && !self.objects.refer_to(&self.git, *id) {
                 self.missing.extend(*at);
             }

@@ -2,6 +2,7 @@
 //! the tree all the same. Each file is looked at once (fstatat(2)); none is read here.
 
 use std::{
+    collections::HashMap,
     ffi::{CStr, CString, OsStr},
     io,
     ops::Range,
@@ -32,7 +33,7 @@ use super::{
     index::{Children, UserIndex},
     rules::Rules,
 };
-use crate::git::Error;
+use crate::git::{Error, repo_path::is_safe_name};
 
 /// The kernel stamps files with the time of its last tick, which can be this long ago.
 const TICK: Duration = Duration::from_millis(20);
@@ -55,8 +56,41 @@ pub(super) struct Walk<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Config {
     file_mode: bool,
-    pub(super) symlinks: bool,
+    symlinks: bool,
+    ignore_case: bool,
     stat: stat::Options,
+}
+
+impl Config {
+    pub(super) fn of(git: &gix::Repository) -> Result<Self, Error> {
+        let config = git.config_snapshot();
+        let yes = |key: &str| config.boolean(key).unwrap_or(true);
+        let stat = git.stat_options().map_err(|e| Error::unreadable(git, &e))?;
+        Ok(Self {
+            file_mode: yes("core.fileMode"),
+            symlinks: yes("core.symlinks"),
+            ignore_case: config.boolean("core.ignoreCase").unwrap_or(false),
+            // Git compares nanoseconds as well.
+            stat: stat::Options {
+                use_nsec: true,
+                ..stat
+            },
+        })
+    }
+
+    /// The mode that Git would believe in, on a filesystem that may not have it.
+    pub(super) fn believed(&self, found: Mode, tracked: Option<Mode>) -> Mode {
+        match (found, tracked) {
+            (Mode::FILE | Mode::FILE_EXECUTABLE, Some(Mode::SYMLINK)) if !self.symlinks => {
+                Mode::SYMLINK
+            }
+            (Mode::FILE | Mode::FILE_EXECUTABLE, tracked) if !self.file_mode => match tracked {
+                Some(Mode::FILE_EXECUTABLE) => Mode::FILE_EXECUTABLE,
+                _ => Mode::FILE,
+            },
+            (found, _) => found,
+        }
+    }
 }
 
 /// A path that belongs to the tree.
@@ -96,19 +130,8 @@ impl<'a> Walk<'a> {
         before: &'a Listing,
         options: ScanOptions<'a>,
     ) -> Result<Self, ScanError> {
-        let config = git.config_snapshot();
-        let yes = |key: &str| config.boolean(key).unwrap_or(true);
-        let stat = git.stat_options().map_err(|e| Error::unreadable(git, &e))?;
         Ok(Self {
-            config: Config {
-                file_mode: yes("core.fileMode"),
-                symlinks: yes("core.symlinks"),
-                // Git compares nanoseconds as well.
-                stat: stat::Options {
-                    use_nsec: true,
-                    ..stat
-                },
-            },
+            config: Config::of(git)?,
             git: git.clone().into_sync(),
             root,
             index,
@@ -154,7 +177,7 @@ impl<'a> Walk<'a> {
         let before = Children::of(folder.before.clone(), prefix, |at| {
             self.before.at(at).path.as_bstr()
         });
-        let entries = match self.read(&folder) {
+        let entries = match self.read(&folder, &index) {
             Ok(entries) => entries,
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Vec::new(),
             Err(error) if folder.index.is_empty() => {
@@ -197,7 +220,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The folder's entries that can matter, by name.
-    fn read(&self, folder: &Folder) -> Result<Vec<Entry>, Errno> {
+    fn read(&self, folder: &Folder, index: &Children<'_>) -> Result<Vec<Entry>, Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let path = self.absolute(folder.path.as_bstr());
         let mut open = Dir::open(&path, flags, Permissions::empty())?;
@@ -207,13 +230,16 @@ impl<'a> Walk<'a> {
             let name = entry.file_name();
             let bytes = name.to_bytes();
             let ours = folder.path.is_empty() && bytes == b".heddle";
-            if matches!(bytes, b"." | b"..") || bytes.eq_ignore_ascii_case(b".git") || ours {
+            if matches!(bytes, b"." | b".." | b".git") || ours {
                 continue;
             }
             names.push((name.to_owned(), entry.file_type()));
         }
-        names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         let descriptor = open.as_fd();
+        if self.config.ignore_case {
+            spell_as_tracked(descriptor, &mut names, index);
+        }
+        names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         let look = |(name, kind): &(CString, Option<Type>)| look(descriptor, name, *kind);
         let looked: Vec<_> = if names.len() > 512 {
             names.par_iter().with_min_len(128).map(look).collect()
@@ -236,9 +262,10 @@ impl<'a> Walk<'a> {
         if entry.kind == SFlag::S_IFDIR {
             return self.subfolder(path, name, index, before);
         }
-        let tracked = index
-            .file(name)
-            .filter(|at| self.index.entry(*at).mode != Mode::COMMIT);
+        let tracked = index.file(name);
+        if tracked.is_none() && self.refuses(path.as_bstr(), name, entry.kind)? {
+            return Ok(Vec::new());
+        }
         let Some(stat) = entry.stat.filter(|_| is_file_or_link(entry.kind)) else {
             self.special(path.as_bstr(), entry.kind, tracked.is_some())?;
             return Ok(Vec::new());
@@ -263,7 +290,7 @@ impl<'a> Walk<'a> {
     ) -> Walked {
         let entry = self.index.entry(at);
         let own = (entry.stage() == Stage::Unconflicted).then_some(entry);
-        let mode = self.believed(mode, own.map(|entry| entry.mode));
+        let mode = self.config.believed(mode, Some(self.index.mode(at)));
         let known = own.filter(|entry| {
             let out_of_cone = || !self.rules.in_sparse_checkout(path.as_bstr());
             let left_alone = entry.flags.contains(Flags::ASSUME_VALID)
@@ -319,7 +346,7 @@ impl<'a> Walk<'a> {
             );
             return Ok(None);
         }
-        let mode = self.believed(mode, None);
+        let mode = self.config.believed(mode, None);
         Ok(Some(self.remembered(path, stat, mode, None, before)))
     }
 
@@ -362,20 +389,15 @@ impl<'a> Walk<'a> {
                 .is_racy(self.index.state().timestamp(), self.config.stat)
     }
 
-    /// The mode that Git would believe in, on a filesystem that may not have it.
-    fn believed(&self, found: Mode, tracked: Option<Mode>) -> Mode {
-        match (found, tracked) {
-            (Mode::FILE | Mode::FILE_EXECUTABLE, Some(Mode::SYMLINK)) if !self.config.symlinks => {
-                Mode::SYMLINK
-            }
-            (Mode::FILE | Mode::FILE_EXECUTABLE, tracked) if !self.config.file_mode => {
-                match tracked {
-                    Some(Mode::FILE_EXECUTABLE) => Mode::FILE_EXECUTABLE,
-                    _ => Mode::FILE,
-                }
-            }
-            (found, _) => found,
+    /// Whether Git does not take a path of such a name, that it does not track, at all.
+    fn refuses(&self, path: &BStr, name: &BStr, kind: SFlag) -> Result<bool, ScanError> {
+        if is_safe_name(name, kind == SFlag::S_IFLNK) {
+            return Ok(false);
         }
+        if !self.rules.ignores(path, kind == SFlag::S_IFDIR)? {
+            self.leave_out(path, "has a name that Git keeps for itself");
+        }
+        Ok(true)
     }
 
     fn special(&self, path: &BStr, kind: SFlag, tracked: bool) -> Result<(), ScanError> {
@@ -405,7 +427,9 @@ impl<'a> Walk<'a> {
                 let head = self.head_of(path.as_bstr()).flatten();
                 return Ok(vec![link_to_commit(path, head.unwrap_or(gitlink.id))]);
             }
-            if self.rules.ignores(path.as_bstr(), true)? {
+            if self.rules.ignores(path.as_bstr(), true)?
+                || self.refuses(path.as_bstr(), name, SFlag::S_IFDIR)?
+            {
                 return Ok(Vec::new());
             }
             match self.head_of(path.as_bstr()) {
@@ -489,6 +513,34 @@ fn look(folder: BorrowedFd<'_>, name: &CStr, kind: Option<Type>) -> Result<Optio
         }
         Err(Errno::ENOENT) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// Git goes on calling a file or folder as it is tracked, where the filesystem takes both spellings
+/// for the same (git-config(1), core.ignoreCase).
+fn spell_as_tracked(
+    folder: BorrowedFd<'_>,
+    names: &mut [(CString, Option<Type>)],
+    index: &Children<'_>,
+) {
+    let files = index.files.iter().map(|(name, _)| *name);
+    let tracked = files.chain(index.folders.iter().map(|(name, _)| *name));
+    let tracked: HashMap<Vec<u8>, &BStr> = tracked
+        .map(|name| (name.to_ascii_lowercase(), name))
+        .collect();
+    let look = |name: &CStr| {
+        let found = fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+        Some((found.st_dev, found.st_ino))
+    };
+    for (name, _) in names {
+        let found = name.to_bytes();
+        let tracked = tracked.get(&found.to_ascii_lowercase());
+        if let Some(tracked) = tracked.filter(|tracked| **tracked != found)
+            && let Ok(tracked) = CString::new(tracked.to_vec())
+            && look(name).is_some_and(|place| look(&tracked) == Some(place))
+        {
+            *name = tracked;
+        }
     }
 }
 
