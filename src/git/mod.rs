@@ -22,6 +22,7 @@ mod own_refs;
 mod patch;
 mod patches;
 mod publishing;
+mod ref_files;
 mod refs;
 mod repo_path;
 mod repository;

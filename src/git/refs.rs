@@ -5,9 +5,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File},
-    io, mem,
-    path::{Path, PathBuf},
+    mem, slice,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, Ordering},
@@ -16,17 +14,16 @@ use std::{
     thread,
 };
 
-use gix::refs::{
-    FullName, Target,
-    store::WriteReflog,
-    transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog},
+use super::{
+    Repository, StateId,
+    ref_files::{is_at, move_refs, remove_leftovers, sync_refs},
 };
-
-use super::{Repository, StateId};
 
 /// Where everything of ours is.
 pub const NAMESPACE: &str = "refs/heddle/";
 
+/// Refs that are moved together; each is a file that is held meanwhile.
+const AT_ONCE: usize = 64;
 /// So many moves share their syncs.
 const SYNCED_TOGETHER: usize = 64;
 
@@ -215,9 +212,14 @@ impl Mover {
             self.pending.retain(|older| older.name != next.name);
             self.pending.push(next);
         }
-        let mut pending = mem::take(&mut self.pending);
+        let mut pending = Vec::new();
+        for some in mem::take(&mut self.pending).chunks(AT_ONCE) {
+            if !self.move_together(some) {
+                pending.extend_from_slice(some);
+            }
+        }
         pending.retain(|next| {
-            let moved = self.move_ref(next);
+            let moved = self.move_alone(next);
             match &moved {
                 Ok(()) => {
                     self.unsynced.insert(next.name.clone());
@@ -233,34 +235,41 @@ impl Mover {
         self.pending = pending;
     }
 
-    fn move_ref(&mut self, to: &RefMove) -> Result<(), gix::Error> {
+    /// Whether all of them were moved: a packed ref that goes has the file of all written anew, and
+    /// that for each of them. One that somebody else holds keeps all from being moved.
+    fn move_together(&mut self, some: &[RefMove]) -> bool {
+        if some.len() == 1 || self.catching_up {
+            return false;
+        }
+        let moved = self.git().and_then(|git| move_refs(&git, some));
+        if moved.is_ok() {
+            self.unsynced.extend(some.iter().map(|a| a.name.clone()));
+        }
+        moved.is_ok()
+    }
+
+    fn move_alone(&mut self, to: &RefMove) -> Result<(), gix::Error> {
         let git = self.git()?;
-        if !self.catching_up {
-            return move_ref(&git, to);
+        if self.catching_up {
+            remove_leftovers(&git, &to.name);
+            if is_at(&git, to) {
+                return Ok(());
+            }
         }
-        if is_at(&git, to) {
-            return Ok(());
-        }
-        tracing::info!("moving {}, which a crash left behind", to.name);
-        remove_leftovers(&git, &to.name);
-        move_ref(&git, to)
+        move_refs(&git, slice::from_ref(to))
     }
 
     /// Makes durable what was moved, so that the store may forget it.
     fn sync(&mut self) {
-        let folder = self.repository.common_dir().to_owned();
-        for name in mem::take(&mut self.unsynced) {
-            if let Err(e) = sync_ref(&folder, &name) {
-                tracing::warn!("{name} is not synced yet: {e}");
-                self.unsynced.insert(name);
-            }
+        if let Err(e) = sync_refs(self.repository.common_dir(), &self.unsynced) {
+            tracing::warn!("moved refs are not synced yet: {e}");
+            return;
         }
-        if self.unsynced.is_empty() {
-            let failed = self.pending.iter().map(|failed| failed.id - 1).min();
-            self.moves_unsynced = 0;
-            self.made
-                .store(failed.unwrap_or(self.newest), Ordering::Release);
-        }
+        self.unsynced.clear();
+        let failed = self.pending.iter().map(|failed| failed.id - 1).min();
+        self.moves_unsynced = 0;
+        self.made
+            .store(failed.unwrap_or(self.newest), Ordering::Release);
     }
 
     fn git(&mut self) -> Result<gix::Repository, gix::Error> {
@@ -269,88 +278,4 @@ impl Mover {
             None => Ok(self.git.insert(self.repository.open_git()?).clone()),
         }
     }
-}
-
-/// Whether a ref is where a move takes it.
-fn is_at(git: &gix::Repository, to: &RefMove) -> bool {
-    let found = git.try_find_reference(to.name.as_str());
-    match (found, to.target) {
-        (Ok(None), None) => true,
-        (Ok(Some(found)), Some(target)) => {
-            found.target().try_id() == Some(gix::ObjectId::from(target).as_ref())
-        }
-        _ => false,
-    }
-}
-
-/// A crash in the middle of a move leaves a lock; a power cut, a file in which nothing is. Git's own
-/// locks last a moment, and nobody else has one on a ref of ours for longer.
-fn remove_leftovers(git: &gix::Repository, name: &str) {
-    let file = git.common_dir().join(name);
-    let lock = PathBuf::from(format!("{}.lock", file.display()));
-    let is_empty = |file: &Path| {
-        file.symlink_metadata()
-            .is_ok_and(|f| f.is_file() && f.len() == 0)
-    };
-    let left = [(&lock, lock.is_file()), (&file, is_empty(&file))];
-    for (path, _) in left.iter().filter(|(_, left)| *left) {
-        match fs::remove_file(path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!("{} cannot be removed: {e}", path.display());
-            }
-            _ => tracing::info!("removed {}, which a crash left", path.display()),
-        }
-    }
-}
-
-/// Syncs a ref's file and the folders that lead to it. A ref without a file is among the packed
-/// ones, or is deleted.
-fn sync_ref(common_dir: &Path, name: &str) -> io::Result<()> {
-    let sync = |path: &Path| match File::open(path).and_then(|file| file.sync_all()) {
-        Err(e)
-            if matches!(
-                e.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            Ok(false)
-        }
-        synced => synced.map(|()| true),
-    };
-    if !sync(&common_dir.join(name))? {
-        sync(&common_dir.join("packed-refs"))?;
-    }
-    let folders = Path::new(name).ancestors().skip(1);
-    for folder in folders.take_while(|folder| !folder.as_os_str().is_empty()) {
-        sync(&common_dir.join(folder))?;
-    }
-    Ok(())
-}
-
-fn move_ref(git: &gix::Repository, to: &RefMove) -> Result<(), gix::Error> {
-    let name = FullName::try_from(to.name.as_str()).map_err(gix::Error::from_error)?;
-    let change = match to.target {
-        Some(target) => Change::Update {
-            log: LogChange::default(),
-            // The store decides: what somebody else made of it is repaired.
-            expected: PreviousValue::Any,
-            new: Target::Object(target.into()),
-        },
-        None => Change::Delete {
-            expected: PreviousValue::Any,
-            log: RefLog::AndReference,
-        },
-    };
-    let mut git = git.clone();
-    git.refs.write_reflog = WriteReflog::Disable;
-    let deref = false;
-    git.edit_references_as(
-        [RefEdit {
-            change,
-            name,
-            deref,
-        }],
-        None,
-    )?;
-    Ok(())
 }

@@ -11,7 +11,7 @@ use tonic::transport::Channel;
 
 use crate::{
     harness::TestRepo,
-    states::{capture, captured, hex, restore, threads, to_state},
+    states::{GitView, capture, captured, hex, restore, threads, to_state},
     upkeep::{
         amiss, assert_sound, assert_told, chains, check, collect, keep, kept, listed, refs,
         with_chains,
@@ -44,6 +44,21 @@ async fn refs_that_others_moved_are_moved_back_at_the_start() {
 }
 
 #[tokio::test]
+async fn refs_that_a_crash_left_behind_go_at_the_start() {
+    let repo = TestRepo::new();
+    let mut daemon = repo.serve();
+    let channel = repo.channel().await;
+    let made = chains(&repo, &channel, 3).await;
+    collect(&channel, keep(1)).await.unwrap();
+    // As if the crash had come between the commit and the refs.
+    daemon.crash();
+    repo.git(&["update-ref", "refs/heddle/kept/main/1", &made[0][1]]);
+    let daemon = repo.serve();
+    daemon.wait_for_line("a crash left behind");
+    assert_eq!(kept(&repo), [3]);
+}
+
+#[tokio::test]
 async fn doctor_tells_of_refs_that_others_moved_and_mends_them() {
     let (repo, made) = with_chains(2).await;
     let _daemon = repo.serve();
@@ -65,7 +80,9 @@ async fn doctor_tells_of_refs_that_others_moved_and_mends_them() {
     );
     assert_eq!(amiss(&found).len(), 4, "{found:#?}");
 
+    let git = GitView::of(&repo);
     let mended = check(&channel, true).await;
+    assert_eq!(GitView::of(&repo), git);
     let repaired = Severity::Repaired;
     assert_told(&mended, "refs", repaired, "kept/main/1 is missing");
     assert_told(&mended, "refs", repaired, "threads/main is at");
@@ -160,6 +177,40 @@ async fn a_lost_database_is_rebuilt_from_refs_at_the_start() {
     let daemon = repo.serve();
     daemon.wait_for_line("took in 2 threads, 4 chains and 8 captures");
     assert_known_again(&repo, &made, &before, &refs_before).await;
+}
+
+#[tokio::test]
+async fn chains_whose_refs_lie_elsewhere_come_back_as_those_of_their_threads() {
+    let repo = TestRepo::new();
+    let mut daemon = repo.serve();
+    let channel = repo.channel().await;
+    repo.git(&["switch", "-qc", "x"]);
+    chains(&repo, &channel, 1).await;
+    repo.git(&["switch", "-q", "main"]);
+    repo.git(&["branch", "-qD", "x"]);
+    // Its first chain would lie in the file that keeps the first one of `x`.
+    repo.git(&["switch", "-qc", "x/1"]);
+    chains(&repo, &channel, 1).await;
+    let before = refs(&repo);
+    assert!(
+        before.iter().any(|line| line.contains("x%2F1/1 ")),
+        "{before:#?}"
+    );
+    daemon.stop();
+    lose_database(&repo);
+    let _daemon = repo.serve();
+    let channel = repo.channel().await;
+    assert_eq!(refs(&repo), before);
+    assert_eq!(amiss(&check(&channel, false).await), [""; 0]);
+    fs::write(repo.path("work"), "on").unwrap();
+    repo.git(&["commit", "-qm", "mine", "--allow-empty"]);
+    captured(&channel, "").await;
+    let now = refs(&repo);
+    assert!(
+        now.iter()
+            .any(|line| line.contains("x%2F1/2 ") || line.contains("x/1/2 ")),
+        "{now:#?}"
+    );
 }
 
 #[tokio::test]

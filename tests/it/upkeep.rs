@@ -8,16 +8,19 @@ use heddle_agent::grpc_local_impl::proto::{
         CheckRepositoryRequest, CollectGarbageRequest, CollectGarbageResponse, Finding,
         finding::Severity, restore_target::Target, upkeep_service_client::UpkeepServiceClient,
     },
-    v1::{ListThreadsRequest, StartThreadRequest, ThreadSummary},
+    v1::{
+        AbortTransactionRequest, BeginTransactionRequest, ListThreadsRequest, StartThreadRequest,
+        ThreadSummary, transaction_service_client::TransactionServiceClient,
+    },
 };
 use nix::sys::signal::Signal;
 use rusqlite::Connection;
-use tonic::{Status, transport::Channel};
+use tonic::{Request, Status, transport::Channel};
 use uuid::Uuid;
 
 use crate::{
     harness::{TestRepo, run},
-    states::{capture, captured, restore, threads, to, to_state},
+    states::{GitView, capture, captured, restore, threads, to, to_state},
 };
 
 /// Drops chains.
@@ -163,10 +166,12 @@ async fn chains_beyond_their_number_go_oldest_first_and_git_gc_frees_them() {
     let made = chains(&repo, &channel, 5).await;
     assert_eq!(kept(&repo), [1, 2, 3, 4, 5]);
 
+    let git = GitView::of(&repo);
     let done = collect(&channel, keep(2)).await.unwrap();
     assert_eq!((done.dropped_chains, done.dropped_states), (3, 6));
     assert_eq!(done.kept_chains, 2);
     assert_eq!(kept(&repo), [4, 5]);
+    assert_eq!(GitView::of(&repo), git);
 
     let before = objects(&repo);
     repo.git(&["gc", "-q", "--prune=now"]);
@@ -186,6 +191,48 @@ async fn chains_beyond_their_number_go_oldest_first_and_git_gc_frees_them() {
     restore(&channel, to_state(&made[3][0])).await.unwrap();
     let work = fs::read_to_string(repo.path("work")).unwrap();
     assert!(work.starts_with("3 0 "), "{work}");
+}
+
+#[tokio::test]
+async fn packed_refs_of_chains_go_together() {
+    let repo = TestRepo::new();
+    let _daemon = repo.serve();
+    let channel = repo.channel().await;
+    chains(&repo, &channel, 4).await;
+    repo.git(&["pack-refs", "--all"]);
+    // Held by somebody else, the others go all the same, and this one with the next change.
+    let held = repo.path(".git/refs/heddle/kept/main/2.lock");
+    fs::create_dir_all(held.parent().unwrap()).unwrap();
+    fs::write(&held, "").unwrap();
+    let done = collect(&channel, keep(1)).await.unwrap();
+    assert_eq!(done.dropped_chains, 3);
+    assert_eq!(kept(&repo), [2, 4]);
+    let found = check(&channel, false).await;
+    assert_told(&found, "refs", Severity::Bad, "and should be gone");
+    fs::remove_file(&held).unwrap();
+    fs::write(repo.path("work"), "on").unwrap();
+    captured(&channel, "").await;
+    assert_eq!(kept(&repo), [4]);
+    assert_eq!(amiss(&check(&channel, false).await), [""; 0]);
+}
+
+#[tokio::test]
+async fn chains_go_from_a_repository_with_longer_ids_too() {
+    let repo = TestRepo::new();
+    fs::remove_dir_all(repo.path(".git")).unwrap();
+    repo.git(&["init", "-q", "-b", "main", "--object-format=sha256"]);
+    repo.git(&["config", "user.name", "Ada"]);
+    repo.git(&["config", "user.email", "ada@example.com"]);
+    repo.git(&["commit", "-qm", "first", "--allow-empty"]);
+    let _daemon = repo.serve();
+    let channel = repo.channel().await;
+    chains(&repo, &channel, 2).await;
+    let done = collect(&channel, keep(1)).await.unwrap();
+    assert_eq!((done.dropped_chains, done.freed_objects), (1, 6));
+    let before = objects(&repo);
+    repo.git(&["gc", "-q", "--prune=now"]);
+    assert_eq!(before.difference(&objects(&repo)).count(), 6);
+    assert_eq!(amiss(&check(&channel, false).await), [""; 0]);
 }
 
 #[tokio::test]
@@ -242,6 +289,55 @@ async fn a_chain_that_a_thread_or_a_worktree_needs_stays() {
         assert_eq!(is_there(&repo, &states[0]), ![2, 3].contains(&at), "{at}");
     }
     assert_sound(&repo);
+    assert_eq!(amiss(&check(&channel, false).await), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_chain_that_an_open_transaction_needs_stays_until_it_ends() {
+    let repo = TestRepo::new();
+    let _daemon = repo.serve();
+    let channel = repo.channel().await;
+    let made = chains(&repo, &channel, 2).await;
+    restore(&channel, to_state(&made[0][1])).await.unwrap();
+    let mut transactions = TransactionServiceClient::new(channel.clone());
+    let begun = transactions.begin_transaction(BeginTransactionRequest::default());
+    let id = begun.await.unwrap().into_inner().transaction_id;
+    let mut start = Request::new(StartThreadRequest {
+        name: "buffered".into(),
+        from_state: made[1][0].clone(),
+        ..Default::default()
+    });
+    let metadata = start.metadata_mut();
+    metadata.insert("heddle-transaction-id", id.parse().unwrap());
+    threads(&channel).start_thread(start).await.unwrap();
+    // The thread goes on: it is the transaction alone that needs the first two chains.
+    for n in 0..2 {
+        fs::write(repo.path("work"), format!("on {n}")).unwrap();
+        captured(&channel, "").await;
+        repo.git(&["commit", "-qm", "mine", "--allow-empty"]);
+    }
+    fs::write(repo.path("work"), "and on").unwrap();
+    captured(&channel, "").await;
+    assert_eq!(kept(&repo), [1, 2, 3, 4, 5]);
+    let done = collect(&channel, keep(1)).await.unwrap();
+    assert_eq!(done.dropped_chains, 2);
+    assert_eq!(kept(&repo), [1, 2, 5]);
+
+    assert_eq!(amiss(&check(&channel, false).await), [""; 0]);
+    let held = format!("refs/heddle/transactions/{id}");
+    repo.git(&["update-ref", "-d", &held]);
+    let mended = check(&channel, true).await;
+    assert_told(&mended, "refs", Severity::Repaired, &held);
+    assert_eq!(amiss(&check(&channel, false).await), [""; 0]);
+
+    let abort = AbortTransactionRequest {
+        transaction_id: id,
+        ..Default::default()
+    };
+    transactions.abort_transaction(abort).await.unwrap();
+    let done = collect(&channel, keep(1)).await.unwrap();
+    assert_eq!(done.dropped_chains, 2);
+    assert_eq!(kept(&repo), [5]);
     assert_eq!(amiss(&check(&channel, false).await), [""; 0]);
 }
 

@@ -3,7 +3,7 @@
 use super::{Projection, RefFault, findings};
 use crate::{
     failure::Failure,
-    git::{GitDir, RefMove, Repository},
+    git::{GitDir, RefMove, RefWriter, Repository},
     mutation::{Call, Entry, Mutation, Road, blocking},
     store::{Store, WriteTx},
     upkeep::{
@@ -79,8 +79,10 @@ pub(in crate::upkeep) fn mendings(
         let Some(mending) = fault.mending(&git) else {
             continue;
         };
-        if fault.found == Some(None) {
-            repository.clear_damaged_ref(&fault.name)?;
+        if fault.found == Some(None)
+            && let Err(error) = repository.clear_damaged_ref(&fault.name)
+        {
+            tracing::warn!("{} is in the way of itself: {error}", fault.name);
         }
         mendings.push(mending);
     }
@@ -97,7 +99,7 @@ pub(in crate::upkeep) fn mendings(
 /// When Git's refs or the store cannot be read.
 pub async fn reconcile(repository: &Repository, store: &Store, road: &Road) -> Result<(), Failure> {
     let (here, known) = (repository.clone(), store.clone());
-    let faults = blocking(move || {
+    let (faults, held) = blocking(move || {
         let found = here.own_refs()?;
         let projection = known.read(Projection::read)?;
         let faults = projection.compare(&found);
@@ -107,15 +109,26 @@ pub async fn reconcile(repository: &Repository, store: &Store, road: &Road) -> R
         if !left.is_empty() {
             tracing::info!(moves = left.len(), "moving refs that a crash left behind");
         }
-        Ok([left, told_of(&known, others)?].concat())
+        // A crash can leave a ref held that is where it should be.
+        let lately = projection.lately.iter();
+        let held = lately.filter(|name| here.is_ref_held(name));
+        let held = held.filter_map(|name| projection.wanted(name).moved(name));
+        let held: Vec<_> = held.collect();
+        Ok(([left, told_of(&known, others)?].concat(), held))
     })
     .await?;
-    if faults.is_empty() {
+    if faults.is_empty() && held.is_empty() {
         return Ok(());
     }
     let git = GitDir::open(repository.common_dir())?;
     TakeIn::run(road, store, git, faults.clone()).await?;
-    MendRefs::run(road, repository, faults).await
+    let here = repository.clone();
+    blocking(move || {
+        let moves = [held, mendings(&here, &faults)?].concat();
+        RefWriter::new(here).make_now(moves);
+        Ok(())
+    })
+    .await
 }
 
 /// Tells of faults; answers those of which something is to be done. What is unknown counts only

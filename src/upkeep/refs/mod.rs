@@ -52,7 +52,7 @@ impl Projection {
         }
         for (name, target) in last {
             read.lately.insert(name.clone());
-            if read.at.contains_key(&name) && !read.held.contains(&name) {
+            if read.at.contains_key(&name) && !read.held.remove(&name) {
                 continue;
             }
             match target.as_deref().and_then(StateId::from_bytes) {
@@ -104,6 +104,17 @@ pub(super) enum Wanted {
     Unknown,
 }
 
+impl Wanted {
+    /// The move of a ref to there.
+    fn moved(self, name: &str) -> Option<RefMove> {
+        match self {
+            Self::At(state) => Some(RefMove::to(name.to_owned(), state)),
+            Self::Gone => Some(RefMove::delete(name.to_owned())),
+            Self::Unknown => None,
+        }
+    }
+}
+
 /// A ref that is not as the store says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RefFault {
@@ -125,11 +136,8 @@ impl RefFault {
     /// collect its garbage.
     fn mending(&self, git: &GitDir) -> Option<RefMove> {
         match self.wanted {
-            Wanted::At(state) if git.has_object(state) => {
-                Some(RefMove::to(self.name.clone(), state))
-            }
-            Wanted::Gone => Some(RefMove::delete(self.name.clone())),
-            Wanted::At(_) | Wanted::Unknown => None,
+            Wanted::At(state) if !git.has_object(state) => None,
+            wanted => wanted.moved(&self.name),
         }
     }
 
