@@ -1,7 +1,7 @@
 //! The user's index, which says what Git tracks. It is read, never written, and read again only
 //! when the file changed.
 
-use std::{fs, ops::Range, os::unix::fs::MetadataExt};
+use std::{cmp::Ordering, fs, ops::Range, os::unix::fs::MetadataExt};
 
 use gix::{
     bstr::{BStr, ByteSlice},
@@ -128,10 +128,22 @@ impl<'a> Children<'a> {
     }
 
     pub(super) fn folder(&self, name: &BStr) -> Option<Range<usize>> {
-        // Ordered by `name/`, which is not the order of names.
-        let found = self.folders.iter().find(|(other, _)| *other == name);
-        found.map(|(_, range)| range.clone())
+        let compare = |other: &BStr| in_path_order((other, true), (name, true));
+        let place = self.folders.binary_search_by(|(other, _)| compare(other));
+        place.ok().map(|place| self.folders[place].1.clone())
     }
+}
+
+/// Compares names as paths are compared: a folder's, which is marked so, is one with a slash behind it.
+pub(super) fn in_path_order(a: (&BStr, bool), b: (&BStr, bool)) -> Ordering {
+    let common = a.0.len().min(b.0.len());
+    let next = |(name, is_folder): (&BStr, bool)| {
+        let slash = is_folder.then_some(b'/');
+        name.get(common).copied().or(slash)
+    };
+    a.0[..common]
+        .cmp(&b.0[..common])
+        .then_with(|| next(a).cmp(&next(b)))
 }
 
 /// The first place in `range` that is not `inside`, where all that are come first.
