@@ -8,7 +8,10 @@ use std::{
     time::Instant,
 };
 
-use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::{
+    resource::{UsageWho, getrusage},
+    time::{TimeVal, TimeValLike},
+};
 
 use crate::{
     Result,
@@ -92,6 +95,13 @@ pub fn peak_of(repo: &Repo, arguments: &[&str]) -> Result<f64> {
     let mut git = repo.command("git");
     git.args(arguments);
     peak(&git)
+}
+
+/// Processor time that all runs of Git took until now, in microseconds.
+pub fn processor() -> Result<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let micros = |time: TimeVal| time.num_microseconds() as f64;
+    Ok(micros(usage.user_time()) + micros(usage.system_time()))
 }
 
 fn peak(command: &Command) -> Result<f64> {

@@ -104,41 +104,66 @@ type Side<'a> = (&'a str, &'a dyn Fn() -> Result<f64>);
 
 impl Sides<'_> {
     fn captures(&mut self, changed: usize, asked: Target) -> Result {
-        let (worktree, repo) = (self.worktree, &self.worktree.repo);
+        let Self {
+            turns,
+            table,
+            worktree,
+            ours,
+        } = self;
+        let repo = &worktree.repo;
         let warm = Plumbing::new(repo, &format!("index-{changed}"), false)?;
         let synced = Plumbing::new(repo, &format!("index-synced-{changed}"), true)?;
         let capture = || match changed {
-            0 => self.ours.capture_nothing(),
-            _ => self.ours.capture(),
+            0 => ours.capture_nothing(),
+            _ => ours.capture(),
         };
         let (stash, stashed) = (["stash", "create"], || git::run(repo, &["stash", "create"]));
+        let processor = Cell::new(0.0);
         let sides: [Side; 4] = [
             ("", &capture),
-            ("add, write-tree, commit-tree", &|| warm.commit()),
+            ("add, write-tree, commit-tree", &|| {
+                let before = git::processor()?;
+                let took = warm.commit()?;
+                processor.set(processor.get() + git::processor()? - before);
+                Ok(took)
+            }),
             ("the same, synced", &|| synced.commit()),
             ("stash create", &stashed),
         ];
         let change = || worktree.change(changed);
-        self.ours.daemon.forget_peak();
-        let taken = in_turns(self.turns, change, &sides)?;
-        let ours = self.ours.daemon.peak();
+        ours.daemon.forget_peak();
+        let before = ours.daemon.processor();
+        let taken = in_turns(*turns, change, &sides)?;
+        let (most, after) = (ours.daemon.peak(), ours.daemon.processor());
         change()?;
         let theirs = [warm.peak()?, git::peak_of(repo, &stash)?];
         let what = format!("capture, {changed} of {}", worktree.shown());
-        self.rows(&what, &sides.map(|side| side.0), taken, asked);
-        self.peak(&what, theirs[0].max(theirs[1]), ours);
+        rows(table, &what, &sides.map(|side| side.0), taken, asked);
+        if let (Some(before), Some(after)) = (before, after) {
+            let each = |time: f64| time / *turns as f64;
+            let times = (each(processor.get()), each(after - before));
+            let (what, ratio) = (format!("{what}: processor time"), times.1 / times.0);
+            table.ratio(&what, Unit::Micros, times, ratio, Target::Told);
+        }
+        peak(table, &what, theirs[0].max(theirs[1]), most);
         Ok(())
     }
 
     fn restores(&mut self, changed: usize) -> Result {
-        let (worktree, repo) = (self.worktree, &self.worktree.repo);
+        let Self {
+            turns,
+            table,
+            worktree,
+            ours,
+        } = self;
+        let repo = &worktree.repo;
         let restore = ["restore", "--source=HEAD", "--worktree", "--", "."];
         let captured = Cell::new(false);
         let restored = || {
             if captured.get() {
-                self.ours.capture()?;
+                ours.capture()?;
             }
-            self.ours.restore("HEAD", changed)
+            ours.restore("HEAD", changed)
         };
         let git = || git::run(repo, &restore);
         let sides: [Side; 2] = [("", &restored), ("restore", &git)];
@@ -148,43 +173,42 @@ impl Sides<'_> {
         let change = || worktree.change(changed);
         for (before, how) in [(true, "captured before"), (false, "captured by it")] {
             captured.set(before);
-            self.ours.daemon.forget_peak();
-            let taken = in_turns(self.turns, change, &sides)?;
-            let ours = self.ours.daemon.peak();
+            ours.daemon.forget_peak();
+            let taken = in_turns(*turns, change, &sides)?;
+            let most = ours.daemon.peak();
             change()?;
             let theirs = git::peak_of(repo, &restore)?;
             let what = format!("restore, {changed} of {}, {how}", worktree.shown());
-            self.rows(&what, &sides.map(|side| side.0), taken, Target::Told);
-            self.peak(&what, theirs, ours);
+            rows(table, &what, &sides.map(|side| side.0), taken, Target::Told);
+            peak(table, &what, theirs, most);
         }
         Ok(())
     }
+}
 
-    /// One row for each side but the first, which is ours; something is asked of the first row.
-    fn rows(&mut self, what: &str, names: &[&str], mut taken: Vec<Vec<f64>>, asked: Target) {
-        let ours = taken.remove(0);
-        let mut asked = asked;
-        for (name, theirs) in names[1..].iter().zip(taken) {
-            let pairs: Vec<_> = theirs.into_iter().zip(ours.iter().copied()).collect();
-            let (sides, ratio) = medians(&pairs);
-            let what = format!("{what}, to {name}");
-            self.table.ratio(&what, Unit::Micros, sides, ratio, asked);
-            asked = Target::Told;
-        }
-    }
-
-    fn peak(&mut self, what: &str, theirs: f64, ours: Option<f64>) {
-        let what = format!("{what}: peak memory");
-        let Some(ours) = ours else {
-            eprintln!("  skipped: {what}: the kernel does not tell");
-            return;
-        };
-        let (unit, sides) = (Unit::Mebibytes, (theirs, ours));
-        let ratio = ours / theirs;
-        self.table.ratio(&what, unit, sides, ratio, Target::Told);
+/// One row for each side but the first, which is ours; something is asked of the first row.
+fn rows(table: &mut Table, what: &str, names: &[&str], mut taken: Vec<Vec<f64>>, asked: Target) {
+    let ours = taken.remove(0);
+    let mut asked = asked;
+    for (name, theirs) in names[1..].iter().zip(taken) {
+        let pairs: Vec<_> = theirs.into_iter().zip(ours.iter().copied()).collect();
+        let (sides, ratio) = medians(&pairs);
+        let what = format!("{what}, to {name}");
+        table.ratio(&what, Unit::Micros, sides, ratio, asked);
+        asked = Target::Told;
     }
 }
 
+fn peak(table: &mut Table, what: &str, theirs: f64, ours: Option<f64>) {
+    let what = format!("{what}: peak memory");
+    let Some(ours) = ours else {
+        eprintln!("  skipped: {what}: the kernel does not tell");
+        return;
+    };
+    let (unit, sides) = (Unit::Mebibytes, (theirs, ours));
+    let ratio = ours / theirs;
+    table.ratio(&what, unit, sides, ratio, Target::Told);
+}
 /// Microseconds of all sides in turns, each of them first as often as the others. `before` goes
 /// before each, and is not measured.
 fn in_turns(

@@ -120,7 +120,8 @@ fn path(n: usize) -> String {
         }
         folder = level;
     }
-    format!("{path}/{}_{n}.{}", word(n * 7), ENDS[n % ENDS.len()])
+    // The first of the words are letters only.
+    format!("{path}/{}_{n}.{}", word(n * 7 % 40), ENDS[n % ENDS.len()])
 }
 
 /// From 200 bytes to 64 KiB: half of them below 2 KiB, 4 KiB on the average.

@@ -130,6 +130,17 @@ impl Daemon {
         let _ = fs::write(format!("/proc/{}/clear_refs", self.0.id()), "5");
     }
 
+    /// Processor time that it took since its start, in microseconds; `None` where the kernel does not
+    /// tell.
+    pub fn processor(&self) -> Option<f64> {
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.0.id())).ok()?;
+        // The name, in parentheses, may have anything in it (proc_pid_stat(5)).
+        let mut rest = text.rsplit_once(')')?.1.split_whitespace().skip(11);
+        let mut ticks = || rest.next()?.parse::<f64>().ok();
+        // Ticks are hundredths of a second on every Linux that there is.
+        Some((ticks()? + ticks()?) * 1e4)
+    }
+
     fn memory(&self, file: &str, what: &str) -> Option<f64> {
         let text = fs::read_to_string(format!("/proc/{}/{file}", self.0.id())).ok()?;
         let line = text.lines().find(|line| line.starts_with(what))?;

@@ -16,6 +16,7 @@ mod bounds;
 #[allow(dead_code)]
 mod states;
 
+mod capture_runs;
 mod capture_tree;
 mod captures;
 mod cli;
