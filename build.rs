@@ -13,6 +13,8 @@ const PROTOS: &[&str] = &[
     "heddle/v1/signal.proto",
     "heddle/v1/thread.proto",
     "heddle/local/v1/daemon.proto",
+    "heddle/local/v1/hook.proto",
+    "heddle/local/v1/transaction.proto",
     "heddle/local/v1/upkeep.proto",
     "heddle/local/v1/worktree.proto",
 ];

@@ -36,6 +36,12 @@ reasons! {
     OperationIdReused = "OPERATION_ID_REUSED": "The `client_operation_id` was used before for a different request.",
     RepositoryMismatch = "REPOSITORY_MISMATCH": "`repo_path` names another repository than the one that this daemon serves.",
     HookEventUnknown = "HOOK_EVENT_UNKNOWN": "No hook event has this name.",
+    HookVetoed = "HOOK_VETOED": "A hook does not let it pass; `hook`, `event` and `hook_reason` in the metadata say which and why. Nothing was changed.",
+    HookFromSandbox = "HOOK_FROM_SANDBOX": "The caller is more confined than the daemon that would run its command; the message says how.",
+    HookReentrant = "HOOK_REENTRANT": "A hook wrote to the thread that waits for it.",
+    HookTooDeep = "HOOK_TOO_DEEP": "Hooks would run more than four deep inside one another. Nothing was changed.",
+    HookUnknown = "HOOK_UNKNOWN": "No hook has this name.",
+    HookEventsMissed = "HOOK_EVENTS_MISSED": "The subscriber read too slowly: 5,000 notices wait for it, and the stream ends. Subscribe again.",
     TooManyHooks = "TOO_MANY_HOOKS": "The limit of 256 registered hooks is reached.",
     ThreadNameInvalid = "THREAD_NAME_INVALID": "The name breaks one of Git's rules for names; the message says which.",
     ThreadExists = "THREAD_EXISTS": "There is a thread or branch of this name, or one that Git could not have beside it.",
@@ -53,6 +59,15 @@ reasons! {
     PathUnknown = "PATH_UNKNOWN": "Neither the worktree nor the state has the path.",
     IndexLocked = "INDEX_LOCKED": "Another Git process has the index locked. Nothing was changed. Try again when it has ended.",
     PathInvalid = "PATH_INVALID": "A path leads out of the worktree, or into Git's own folder.",
+    TransactionUnknown = "TRANSACTION_UNKNOWN": "There is no transaction of this id, or it ended more than 7 days ago.",
+    TransactionActive = "TRANSACTION_ACTIVE": "A transaction is active on this thread already.",
+    TransactionNotActive = "TRANSACTION_NOT_ACTIVE": "The transaction has ended.",
+    TransactionAborted = "TRANSACTION_ABORTED": "The transaction was aborted, by a call or because it was left alone. Nothing of it was applied.",
+    TransactionConflict = "TRANSACTION_CONFLICT": "A call of the transaction no longer applies; the message names it. Nothing was applied, and the transaction stays active.",
+    TransactionFull = "TRANSACTION_FULL": "The limit of 256 calls in a transaction is reached.",
+    TransactionThread = "TRANSACTION_THREAD": "The call is about another thread than its transaction.",
+    NotBufferable = "NOT_BUFFERABLE": "The call cannot be part of a transaction. Nothing was changed.",
+    TooManyTransactions = "TOO_MANY_TRANSACTIONS": "The limit of 256 active transactions is reached.",
     TooManyStreams = "TOO_MANY_STREAMS": "The limit of 256 open event streams is reached.",
     WriteQueueFull = "WRITE_QUEUE_FULL": "1,024 writes are waiting already; try again.",
     MethodUnknown = "METHOD_UNKNOWN": "The daemon has no such service or method.",
@@ -72,6 +87,23 @@ reasons! {
     Internal = "INTERNAL": "A fault of the daemon itself; its log says more.",
 }
 
+impl Reason {
+    /// Whether the store failed, and not the call.
+    pub const fn is_of_store(self) -> bool {
+        matches!(
+            self,
+            Self::StoreFull
+                | Self::StoreReadOnly
+                | Self::StoreIo
+                | Self::StoreBusy
+                | Self::StoreLost
+                | Self::StoreStopped
+                | Self::StoreCorrupt
+                | Self::StoreNewer
+        )
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -88,6 +120,8 @@ pub struct Failure {
     pub message: String,
     /// Which fields of the request are to blame, and why.
     pub fields: Vec<FieldViolation>,
+    /// What programs may want to know besides, by name.
+    pub metadata: Vec<(&'static str, String)>,
 }
 
 /// One field of a request that cannot be accepted.
@@ -106,6 +140,7 @@ impl Failure {
             reason,
             message: message.into(),
             fields: Vec::new(),
+            metadata: Vec::new(),
         }
     }
 
@@ -119,8 +154,16 @@ impl Failure {
                 description: message.clone(),
             }],
             message,
+            metadata: Vec::new(),
         }
     }
+
+    /// The same failure, with something more that programs may want to know.
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.metadata.push((name, value.into()));
+        self
+    }
+
     /// The same failure of a message that is the request's field `outer`.
     pub fn within(mut self, outer: &str) -> Self {
         for violation in &mut self.fields {

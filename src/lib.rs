@@ -10,6 +10,7 @@
 //! | [`local_daemon`] | the life of the process: lock, listener, connections, idle, drain |
 //! | [`grpc_local_impl`] | the services on the wire: protobuf in, domain call, protobuf out |
 //! | [`hook`], [`operation`], [`thread`], [`capture`] | the nouns: types, writes, reads |
+//! | [`upkeep`] | dropping what is past its time, checking and mending what is there |
 //! | [`mutation`] | the one road that every write takes |
 //! | [`store`] | SQLite: one writer, many readers |
 //! | [`git`] | Git, seen from heddle |
@@ -17,8 +18,10 @@
 //! | [`failure`] | the closed list of reasons |
 
 pub mod capture;
+mod child;
 pub mod cli;
 pub mod client;
+pub mod command;
 pub mod failure;
 pub mod git;
 pub mod grpc_local_impl;
@@ -29,6 +32,8 @@ pub mod operation;
 pub mod status;
 pub mod store;
 pub mod thread;
+pub mod transaction;
+pub mod upkeep;
 
 pub use git::Repository;
 pub use store::OperationDedupStore;

@@ -334,9 +334,24 @@ fn start(bench: &Bench, table: &mut Table) -> Result {
     let repo = Repo::create(bench.path(), "start", 1_000)?;
     repo.fill(1_000)?;
     repo.serve(None)?.daemon.stop()?;
+    let mut row = |what, repo: &Repo| {
+        let (sides, ratio) = starts(bench, repo)?;
+        let target = Target::UpTo(6_000.0);
+        table.ratio(what, Unit::Micros, sides, ratio, target);
+        Ok::<_, Box<dyn std::error::Error>>(())
+    };
+    row("start to first answer, 1,000 refs", &repo)?;
+    repo.keep_chains(1_000)?;
+    row("start to first answer, 1,000 chains, loose refs", &repo)?;
+    repo.pack_refs()?;
+    row("start to first answer, 1,000 chains, packed refs", &repo)
+}
+
+/// Starts a bare server and the daemon in turns, up to the first answer.
+fn starts(bench: &Bench, repo: &Repo) -> Result<((f64, f64), f64)> {
     let socket = repo.socket()?;
     let took = |began: Instant| began.elapsed().as_secs_f64() * 1e6;
-    let (sides, ratio) = compare(
+    compare(
         bench.turns() * 2,
         || {
             let began = Instant::now();
@@ -353,10 +368,7 @@ fn start(bench: &Bench, table: &mut Table) -> Result {
             daemon.stop()?;
             Ok(took)
         },
-    )?;
-    let (what, target) = ("start to first answer, 1,000 refs", Target::UpTo(6_000.0));
-    table.ratio(what, Unit::Micros, sides, ratio, target);
-    Ok(())
+    )
 }
 
 fn memory(bench: &Bench, table: &mut Table) -> Result {

@@ -51,6 +51,44 @@ impl Repo {
         Ok(Self(repo))
     }
 
+    /// Gives the store so many ended chains, of a commit of the history each, and Git their refs.
+    pub fn keep_chains(&self, count: usize) -> Result {
+        let mut database = Connection::open(self.root.join(".git/heddle/heddle.db"))?;
+        let heads = [
+            "for-each-ref",
+            "--format=%(objectname)",
+            "refs/heads/topic-*",
+        ];
+        let listed = self.command("git").args(heads).output()?;
+        let mut refs = String::new();
+        let tx = database.transaction()?;
+        for (n, commit) in String::from_utf8(listed.stdout)?
+            .lines()
+            .take(count)
+            .enumerate()
+        {
+            let name = format!("refs/heddle/kept/main/{}", n + 1);
+            refs += &format!("create {name} {commit}\n");
+            tx.execute(
+                "INSERT INTO chain (id, thread, number, ref, tip, ended_secs)
+                 VALUES (?1, 'main', ?1, ?2, unhex(?3), unixepoch())",
+                params![n as i64 + 1, name, commit],
+            )?;
+            tx.execute(
+                "INSERT INTO state (state_id, chain, tree, thread, change_id, captured_secs)
+                 VALUES (unhex(?2), ?1, unhex(?2), 'main', '', unixepoch())",
+                params![n as i64 + 1, commit],
+            )?;
+        }
+        tx.commit()?;
+        self.git(&["update-ref", "--stdin"], &refs)
+    }
+
+    /// Packs all refs, as `git gc` does.
+    pub fn pack_refs(&self) -> Result {
+        self.git(&["pack-refs", "--all"], "")
+    }
+
     /// Fills the log with so many operations and answers, as calls would have, of a month.
     pub fn fill(&self, rows: usize) -> Result {
         let repository = Repository::open(self.root())?;

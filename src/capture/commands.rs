@@ -2,18 +2,21 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
     Captured, Captures,
-    scanners::Held,
-    snapshot::{Says, Snapshot},
+    snapshot::{Says, Snapshot, SnapshotRecord},
 };
 use crate::{
     failure::{Failure, Reason},
     git::RefMove,
-    mutation::{Caller, Entry, Mutation, blocking},
+    mutation::{
+        Caller, Entry, Gates, Mutation, Parcel, Passed, PostCapture, Told, Trace, Within, blocking,
+    },
     store::WriteTx,
+    thread::Place,
 };
 
 /// Bytes that an intent may have.
@@ -67,16 +70,35 @@ pub struct CaptureThread {
     captures: Arc<Captures>,
     asked: CaptureRequest,
     caller: Caller,
-    prepared: Option<Prepared>,
-    applied: Vec<RefMove>,
-    entry: Option<Entry>,
+    gates: Gates,
+    within: Option<Within>,
+    prepared: Option<PreparedCapture>,
+    _thread: Option<OwnedMutexGuard<()>>,
 }
 
-/// A snapshot, and what keeps others away until it is published.
-struct Prepared {
+/// A snapshot, and what was said of it at the gate: what a transaction keeps.
+pub struct PreparedCapture {
     snapshot: Snapshot,
-    _held: Held,
-    _thread: OwnedMutexGuard<()>,
+    passed: Passed,
+    trace: Trace,
+}
+
+/// A capture as a transaction keeps it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CaptureRecord {
+    snapshot: SnapshotRecord,
+    passed: Passed,
+}
+
+impl PreparedCapture {
+    /// The capture that a transaction kept; `None` where it is damaged.
+    pub fn of(record: CaptureRecord) -> Option<Self> {
+        Some(Self {
+            snapshot: Snapshot::of(record.snapshot)?,
+            passed: record.passed,
+            trace: Trace::default(),
+        })
+    }
 }
 
 impl CaptureThread {
@@ -88,15 +110,17 @@ impl CaptureThread {
         captures: Arc<Captures>,
         asked: CaptureRequest,
         caller: Caller,
+        gates: Gates,
     ) -> Result<Self, Failure> {
         asked.check()?;
         Ok(Self {
             captures,
             asked,
             caller,
+            gates,
+            within: None,
             prepared: None,
-            applied: Vec::new(),
-            entry: None,
+            _thread: None,
         })
     }
 }
@@ -104,11 +128,15 @@ impl CaptureThread {
 impl Mutation for CaptureThread {
     type Output = Captured;
 
+    fn enter(&mut self, within: &Within) {
+        self.within = Some(within.clone());
+    }
+
     async fn prepare(&mut self) -> Result<(), Failure> {
         let (here, thread) = (&self.asked.repo_path, &self.asked.thread);
-        let place = self.captures.place(here, thread).await?;
-        let mut held = self.captures.scanners.hold(&place.worktree).await;
-        let thread = self.captures.threads.hold(&place.thread).await;
+        let (place, thread, mut held) = self.captures.enter(here, thread, &self.gates).await?;
+        self.check_thread(&place)?;
+        self._thread = Some(thread);
         let captures = Arc::clone(&self.captures);
         let says = Says {
             actor: self.caller.actor.clone(),
@@ -116,34 +144,101 @@ impl Mutation for CaptureThread {
             intent: self.asked.intent.clone(),
             confidence: self.asked.confidence,
         };
-        self.prepared = Some(
-            blocking(move || {
-                let snapshot = Snapshot::take(&captures, place, &mut held, &says)?;
-                Ok(Prepared {
-                    snapshot,
-                    _held: held,
-                    _thread: thread,
-                })
-            })
-            .await?,
-        );
+        let view = self.within.as_ref().and_then(|within| within.view.clone());
+        // The scanner goes back before the gate: a hook may want to look at the worktree.
+        let take = move || Snapshot::take(&captures, place, &mut held, view, &says);
+        let snapshot = blocking(take).await?;
+        // Where nothing changed there is nothing to ask about.
+        let passed = match snapshot.is_unchanged() {
+            true => Passed::default(),
+            false => {
+                let question = || snapshot.question(&self.asked.intent);
+                self.gates.ask(question).await?
+            }
+        };
+        self.prepared = Some(PreparedCapture {
+            snapshot,
+            passed,
+            trace: Trace::default(),
+        });
         Ok(())
     }
 
+    fn parcel(&self) -> Option<Parcel> {
+        let PreparedCapture {
+            snapshot, passed, ..
+        } = self.prepared.as_ref()?;
+        let record = CaptureRecord {
+            snapshot: snapshot.record(),
+            passed: passed.clone(),
+        };
+        Some(Parcel::new("capture_thread.1", &record))
+    }
+
     fn apply(&mut self, tx: &WriteTx<'_>) -> Result<Captured, Failure> {
-        let prepared = self.prepared.as_ref().ok_or_else(unprepared)?;
-        let (captured, trace) = prepared.snapshot.apply(tx)?;
-        self.applied = trace.refs;
-        self.entry = trace.entry;
+        self.prepared.as_mut().ok_or_else(unprepared)?.apply(tx)
+    }
+
+    fn describe(&self, captured: &Captured) -> Option<Entry> {
+        self.prepared.as_ref()?.describe(captured)
+    }
+
+    fn refs(&self, captured: &Captured) -> Vec<RefMove> {
+        let prepared = self.prepared.as_ref();
+        prepared.map_or_else(Vec::new, |prepared| prepared.refs(captured))
+    }
+
+    fn tell(&self, captured: &Captured, told: &mut Told<'_>) {
+        if let Some(prepared) = &self.prepared {
+            prepared.tell(captured, told);
+        }
+    }
+}
+
+impl CaptureThread {
+    /// A transaction is about one thread.
+    fn check_thread(&self, place: &Place) -> Result<(), Failure> {
+        match &self.within {
+            Some(within) if within.thread != place.thread.as_str() => Err(Failure::field(
+                Reason::TransactionThread,
+                "name",
+                format!(
+                    "the transaction {} is about the thread `{}`, and `{}` was to be captured; capture it without heddle-transaction-id, or in a transaction of its own",
+                    within.transaction, within.thread, place.thread
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Mutation for PreparedCapture {
+    type Output = Captured;
+
+    fn apply(&mut self, tx: &WriteTx<'_>) -> Result<Captured, Failure> {
+        let (captured, trace) = self.snapshot.apply(tx)?;
+        self.trace = trace;
+        self.passed.keep(tx, captured.state)?;
         Ok(captured)
     }
 
     fn describe(&self, _: &Captured) -> Option<Entry> {
-        self.entry.clone()
+        self.trace.entry.clone()
     }
 
     fn refs(&self, _: &Captured) -> Vec<RefMove> {
-        self.applied.clone()
+        self.trace.refs.clone()
+    }
+
+    fn tell(&self, captured: &Captured, told: &mut Told<'_>) {
+        if captured.unchanged {
+            return;
+        }
+        told.tell(|| PostCapture {
+            thread: captured.thread.clone(),
+            state_id: Some(captured.state),
+            parent_state: captured.parent,
+        });
     }
 }
 

@@ -91,7 +91,7 @@ impl Captures {
         if name.is_empty() {
             return Ok(newest);
         }
-        let state = state_named(self.places.store(), git, name, field)?;
+        let state = state_named(&self.places, git, name, field)?;
         Ok(git.tree_of(state)?)
     }
 }

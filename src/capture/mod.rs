@@ -8,6 +8,7 @@ mod recover;
 mod restore;
 mod scanners;
 mod snapshot;
+mod standing;
 mod target;
 
 use std::sync::{
@@ -15,17 +16,20 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use tokio::sync::OwnedMutexGuard;
+
 use crate::{
     failure::Failure,
     git::{DEFAULT_SIZE_GUARD, LeftOut, StateId},
-    mutation::{Locks, blocking},
+    mutation::{Gates, Locks, blocking},
     thread::{Place, Places, ThreadName},
 };
 
-pub use commands::{CaptureRequest, CaptureThread};
+pub use commands::{CaptureRecord, CaptureRequest, CaptureThread, PreparedCapture};
 pub use compare::{CompareRequest, Compared, compare};
 pub use preview::{Preview, preview};
 pub use restore::{RestoreRequest, RestoreState, Restored};
+pub use standing::Standing;
 pub use target::Target;
 
 use scanners::{Held, Scanners};
@@ -66,6 +70,27 @@ impl Captures {
         let place = self.place(repo_path, "").await?;
         let held = self.scanners.hold(&place.worktree).await;
         Ok((place, held))
+    }
+
+    /// The place of a thread, held: nobody else advances the thread or looks at the worktree. What it
+    /// is may have changed while it was waited for: then it is found anew.
+    async fn enter(
+        self: &Arc<Self>,
+        repo_path: &str,
+        thread: &str,
+        gates: &Gates,
+    ) -> Result<(Place, OwnedMutexGuard<()>, Held), Failure> {
+        let mut place = self.place(repo_path, thread).await?;
+        loop {
+            gates.enter(place.thread.as_str())?;
+            let thread_lock = self.threads.hold(&place.thread).await;
+            let held = self.scanners.hold(&place.worktree).await;
+            let now = self.place(repo_path, thread).await?;
+            if now == place {
+                return Ok((place, thread_lock, held));
+            }
+            place = now;
+        }
     }
 
     /// The place of a thread, or of the worktree's own where it is empty.

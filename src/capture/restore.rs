@@ -19,10 +19,12 @@ use super::{
 use crate::{
     failure::{Failure, Reason},
     git::{
-        Change, CheckedOut, CheckoutError, GitDir, IndexUpdate, ObjectBatch, ObjectId, Plan,
-        RefMove, RepoPath, SavedIndex, StateId, check_out, shown_path, undo_interrupted,
+        Change, CheckedOut, Checkout, CheckoutError, GitDir, IndexUpdate, ObjectBatch, ObjectId,
+        Plan, RefMove, RepoPath, SavedIndex, StateId, check_out, shown_path,
     },
-    mutation::{Caller, Entry, Intent, Mutation, Trace, Unfinished, Verb, blocking, now_secs},
+    mutation::{
+        Caller, Entry, Gates, Intent, Mutation, Trace, Unfinished, Verb, blocking, now_secs,
+    },
     store::{StateRecord, WriteTx},
     thread::{Place, Thread},
 };
@@ -39,6 +41,9 @@ pub(super) struct RestoreIntent {
     pub(super) from: String,
     /// The tree that it is to have, in hex.
     pub(super) to: String,
+    /// Paths that are as they are to be, in bytes: ignored files with the state's content.
+    #[serde(default)]
+    pub(super) there: Vec<Vec<u8>>,
     /// The index before and after, where it follows.
     pub(super) index: Option<SavedIndex>,
 }
@@ -80,6 +85,7 @@ pub struct RestoreState {
     captures: Arc<Captures>,
     asked: RestoreRequest,
     caller: Caller,
+    gates: Gates,
     prepared: Option<Prepared>,
     done: Trace,
 }
@@ -91,21 +97,33 @@ struct Prepared {
     /// The change id of a state of its own, where only some paths are restored.
     grafted: Option<String>,
     plan: Plan,
+    /// The tree that the worktree has then: the goal's, but for what is left alone.
+    reached: ObjectId,
     changes: Arc<[Change]>,
     index: Option<IndexUpdate>,
+    /// What was done; it can be taken back until the outcome is committed.
+    checkout: Option<Checkout>,
     checked_out: CheckedOut,
-    git: GitDir,
+    /// Earlier restores of the worktree that had stayed half done, and were undone now.
+    ended: Vec<i64>,
     held: Held,
     _thread: OwnedMutexGuard<()>,
 }
 
 impl RestoreState {
-    /// The change that restores what is asked for.
-    pub fn new(captures: Arc<Captures>, asked: RestoreRequest, caller: Caller) -> Self {
+    /// The change that restores what is asked for. No gate is asked: hooks must not keep what is
+    /// there from being rescued, nor anybody from going back.
+    pub fn new(
+        captures: Arc<Captures>,
+        asked: RestoreRequest,
+        caller: Caller,
+        gates: Gates,
+    ) -> Self {
         Self {
             captures,
             asked,
             caller,
+            gates,
             prepared: None,
             done: Trace::default(),
         }
@@ -156,7 +174,8 @@ fn prepare(
         .map(|path| RepoPath::parse(&root, path))
         .collect::<Result<Vec<_>, _>>()?;
     let git = captures.places.git_of(&place.worktree)?;
-    let rescue = Snapshot::take(captures, place.clone(), &mut held, &says)?;
+    let ended = captures.undo_unfinished(&place.worktree)?;
+    let rescue = Snapshot::take(captures, place.clone(), &mut held, None, &says)?;
     let mut goal = asked.target.resolve(captures, &git, &rescue.look)?;
     let grafted = if wanted.is_empty() {
         None
@@ -164,7 +183,14 @@ fn prepare(
         check_paths(&git, [rescue.look.tree, goal.tree], &wanted)?;
         graft(&git, &rescue, &mut goal, &wanted, says)?
     };
-    let plan = Plan::new(&git, held.scanner()?, rescue.look.tree, goal.tree)?;
+    let scanner = held.scanner()?;
+    let mut plan = Plan::new(&git, scanner, rescue.look.tree, goal.tree)?;
+    let reached = if plan.left_alone.is_empty() {
+        goal.tree
+    } else {
+        ObjectBatch::new(&git).graft(rescue.look.tree, &plan.changes)?
+    };
+    plan.pass_over_what_is_there(scanner)?;
     let index = if asked.update_index {
         let update = IndexUpdate::prepare(
             captures.places.repository(),
@@ -182,9 +208,11 @@ fn prepare(
         goal,
         grafted,
         plan,
+        reached,
         index,
+        checkout: None,
         checked_out: CheckedOut::default(),
-        git,
+        ended,
         held,
         _thread: thread,
     })
@@ -202,7 +230,7 @@ pub(super) fn check_paths(
                 Reason::PathUnknown,
                 "paths",
                 format!(
-                    "there is no {:?} on either side; give paths from the worktree's root",
+                    "there is no {:?} on either side; name a file or folder that one of them has",
                     shown_path(path.as_bstr())
                 ),
             ));
@@ -243,12 +271,14 @@ impl Prepared {
     fn act(&mut self) -> Result<(), Unfinished> {
         let done = AtomicU64::new(0);
         let scanner = self.held.scanner()?;
-        let checked_out = check_out(&self.git, scanner, &self.plan, &done);
-        self.checked_out = checked_out.map_err(|error| Unfinished {
+        let checkout = check_out(scanner, &self.plan, &done);
+        let checkout = checkout.map_err(|error| Unfinished {
             undone: !matches!(error, CheckoutError::NotUndone { .. }),
             failure: error.into(),
         })?;
-        let Some(index) = &self.index else {
+        self.checked_out = checkout.counts().clone();
+        self.checkout = Some(checkout);
+        let Some(index) = &mut self.index else {
             return Ok(());
         };
         let Err(error) = index.install() else {
@@ -267,18 +297,16 @@ impl Prepared {
 
     /// Puts back what was changed. Blocks.
     fn take_back(&mut self) -> Result<(), Failure> {
-        let unknown = undo_interrupted(&self.git, self.held.scanner()?, &self.plan)?;
+        if let Some(checkout) = self.checkout.take() {
+            checkout
+                .take_back()
+                .map_err(|left| Failure::new(Reason::WorktreeChanged, left))?;
+        }
         if let Some(index) = self.index.take() {
             index.saved().take_back()?;
             index.discard();
         }
-        match unknown.first() {
-            None => Ok(()),
-            Some(path) => Err(Failure::new(
-                Reason::WorktreeChanged,
-                format!("{path} was changed while the restore was undone, and is left as it is"),
-            )),
-        }
+        Ok(())
     }
 
     fn intent(&self) -> RestoreIntent {
@@ -287,6 +315,7 @@ impl Prepared {
             root: worktree.key().to_vec(),
             from: self.plan.from.to_string(),
             to: self.plan.to.to_string(),
+            there: self.plan.there.iter().map(|path| path.to_vec()).collect(),
             index: self.index.as_ref().map(|index| index.saved().clone()),
         }
     }
@@ -338,8 +367,10 @@ impl Prepared {
             None => None,
         };
         match step.filter(|step| step.state_id == goal.state.as_bytes() && self.grafted.is_none()) {
-            Some(step) => tx.stand_at(line, step.id)?,
-            None => tx.take_step(line, goal.state.as_bytes(), goal.tree.as_bytes())?,
+            Some(step) => tx.return_to(line, step.id, self.reached.as_bytes())?,
+            // Nothing to go back from.
+            None if goal.tree == self.rescue.look.tree => {}
+            None => tx.take_step(line, goal.state.as_bytes(), self.reached.as_bytes())?,
         }
         Ok(())
     }
@@ -349,8 +380,8 @@ impl Mutation for RestoreState {
     type Output = Restored;
 
     async fn prepare(&mut self) -> Result<(), Failure> {
-        let (place, held) = self.captures.hold(&self.asked.repo_path).await?;
-        let thread = self.captures.threads.hold(&place.thread).await;
+        let here = &self.asked.repo_path;
+        let (place, thread, held) = self.captures.enter(here, "", &self.gates).await?;
         let captures = Arc::clone(&self.captures);
         let (asked, caller) = (self.asked.clone(), self.caller.clone());
         let prepared =
@@ -365,7 +396,11 @@ impl Mutation for RestoreState {
     }
 
     fn before(&mut self, tx: &WriteTx<'_>) -> Result<Trace, Failure> {
-        let (_, trace) = self.prepared()?.rescue.apply(tx)?;
+        let prepared = self.prepared()?;
+        let (_, trace) = prepared.rescue.apply(tx)?;
+        for id in &prepared.ended {
+            tx.end_intent(*id)?;
+        }
         Ok(trace)
     }
 
@@ -421,11 +456,13 @@ impl Mutation for RestoreState {
     }
 
     fn publish(&mut self, _: &Restored) {
-        let index = self
-            .prepared
-            .as_mut()
-            .and_then(|prepared| prepared.index.take());
-        if let Some(index) = index {
+        let Some(prepared) = &mut self.prepared else {
+            return;
+        };
+        if let Some(checkout) = prepared.checkout.take() {
+            checkout.keep();
+        }
+        if let Some(index) = prepared.index.take() {
             index.discard();
         }
     }

@@ -1,15 +1,22 @@
 //! A worktree's content as a state: first prepared, with durable objects (G4), then committed.
 
+use std::{
+    ffi::OsString,
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::{Path, PathBuf},
+};
+
 use jiff::{Timestamp, tz::TimeZone};
+use serde::{Deserialize, Serialize};
 
 use super::{Captured, Captures, scanners::Held};
 use crate::{
     failure::{Failure, Reason},
     git::{
         Change, CommitText, Identity, LeftOut, ObjectBatch, ObjectId, RefMove, ScanOptions,
-        StateId, new_change_id,
+        StateId, Worktree, new_change_id, shown_path,
     },
-    mutation::{Entry, Trace, Verb, now_secs},
+    mutation::{Entry, PreCapture, Trace, Verb, now_secs},
     store::{self, ReadTx, StateRecord, WriteTx},
     thread::{Place, Thread, ThreadName},
 };
@@ -55,20 +62,25 @@ impl Look {
         place: Place,
         held: &mut Held,
     ) -> Result<Self, Failure> {
-        Self::with(captures, place, held, |_, _| Ok(())).map(|(look, ())| look)
+        Self::with(captures, place, held, None, |_, _| Ok(())).map(|(look, ())| look)
     }
 
-    /// The same; `also` may add objects that are then made durable with the others.
+    /// The same; `view` is the thread as a transaction leaves it. `also` may add objects that are then made durable with the others.
     fn with<T>(
         captures: &Captures,
         place: Place,
         held: &mut Held,
+        view: Option<Thread>,
         also: impl FnOnce(&Self, &ObjectBatch) -> Result<T, Failure>,
     ) -> Result<(Self, T), Failure> {
         let git = captures.places.git_of(&place.worktree)?;
-        let head = git.head()?.commit;
+        let stands = git.head()?;
+        let head = stands.commit;
         let store = captures.places.store();
-        let seen = store.read(|tx| tx.thread(place.thread.as_str()))?;
+        let seen = match view {
+            Some(view) => Some(view),
+            None => store.read(|tx| tx.thread(place.thread.as_str()))?,
+        };
         let newest = match newest_of(seen.clone(), head) {
             Some(state) => Some((state, git.tree_of(state)?)),
             None => None,
@@ -80,6 +92,10 @@ impl Look {
             looked_at: None,
         };
         let mut scanned = scanner.scan(&objects, options)?;
+        // A checkout or commit meanwhile: what was seen may be of both.
+        if git.head()? != stands {
+            return Err(moved(&place.thread));
+        }
         let look = Self {
             place,
             head,
@@ -90,9 +106,9 @@ impl Look {
             unmerged: scanned.unmerged,
         };
         let added = also(&look, &objects)?;
-        if !look.is_newest() {
-            objects.finish().map_err(|e| Failure::from(&e))?;
-        }
+        // Also when nothing changed: what is settled is not looked at again, and Git may have written
+        // it without a sync.
+        objects.finish().map_err(|e| Failure::from(&e))?;
         scanner.settle(scanned);
         Ok((look, added))
     }
@@ -104,16 +120,20 @@ impl Look {
 
     /// The steps that are yet to be written down.
     pub(super) fn pending(&self, tx: &ReadTx<'_>) -> Result<Pending, store::Error> {
-        let current = tx.current_step(self.place.line())?;
-        let at = current.as_ref().map(|step| step.tree.as_slice());
-        let newest = self.newest.map(|(_, tree)| tree);
-        let newest_is_pending = newest.is_some_and(|tree| at != Some(tree.as_bytes()));
+        let at = tx.current_step(self.place.line())?;
+        // What a restore left alone is no change of the user's: a step has the tree that it led to.
+        let stands_at = |(state, tree): &(StateId, ObjectId)| {
+            at.as_ref()
+                .is_some_and(|at| at.state_id == state.as_bytes() || at.tree == tree.as_bytes())
+        };
+        let newest = self.newest.filter(|newest| !stands_at(newest));
+        let last = match &newest {
+            Some((_, tree)) => Some(tree.as_bytes()),
+            None => at.as_ref().map(|at| at.tree.as_slice()),
+        };
         Ok(Pending {
-            newest: newest_is_pending,
-            present: match newest {
-                Some(newest) => newest != self.tree,
-                None => at != Some(self.tree.as_bytes()),
-            },
+            newest: newest.is_some(),
+            present: last != Some(self.tree.as_bytes()),
         })
     }
 }
@@ -125,29 +145,36 @@ pub(super) struct Snapshot {
     /// The new state's change id; `None` when nothing had changed.
     change_id: Option<String>,
     changes: Vec<Change>,
+    changed_paths: u32,
     summary: String,
     confidence: Option<f32>,
 }
 
 impl Snapshot {
-    /// Takes the content of the worktree that `held` is for. Blocks; nothing refers to it yet.
+    /// Takes the content of the worktree that `held` is for; `view` is its thread as a transaction
+    /// leaves it. Blocks; nothing refers to it yet.
     pub(super) fn take(
         captures: &Captures,
         place: Place,
         held: &mut Held,
+        view: Option<Thread>,
         says: &Says,
     ) -> Result<Self, Failure> {
-        let (look, (state, change_id)) = Look::with(captures, place, held, |look, objects| {
-            let newest = look.newest.map(|(state, _)| state);
-            match newest.filter(|_| look.is_newest()) {
-                Some(state) => Ok((state, None)),
-                None => {
-                    let thread = &look.place.thread;
-                    let (state, change_id) = commit(objects, look.tree, newest, thread, says)?;
-                    Ok((state, Some(change_id)))
+        let (look, (state, change_id)) =
+            Look::with(captures, place, held, view, |look, objects| {
+                let newest = look.newest.map(|(state, _)| state);
+                match newest.filter(|_| look.is_newest()) {
+                    Some(state) => Ok((state, None)),
+                    None => {
+                        if look.head.is_some() && look.head == newest {
+                            objects.refer_to_state(newest);
+                        }
+                        let thread = &look.place.thread;
+                        let (state, change_id) = commit(objects, look.tree, newest, thread, says)?;
+                        Ok((state, Some(change_id)))
+                    }
                 }
-            }
-        })?;
+            })?;
         let git = captures.places.git_of(&look.place.worktree)?;
         let before = look
             .newest
@@ -159,6 +186,7 @@ impl Snapshot {
             look,
             state,
             change_id,
+            changed_paths: u32::try_from(changes.len()).unwrap_or(u32::MAX),
             changes,
         })
     }
@@ -170,12 +198,18 @@ impl Snapshot {
         if tip(known.as_ref()) != tip(self.look.seen.as_ref()) {
             return Err(moved(thread));
         }
-        let key = worktree.key();
-        if tx.reads().thread_of_worktree(key)?.as_deref() != Some(thread.as_str()) {
-            tx.put_thread_of_worktree(key, thread.as_str())?;
+        let id = worktree.id();
+        if tx.reads().thread_of_worktree(id)?.as_deref() != Some(thread.as_str()) {
+            tx.put_thread_of_worktree(id, thread.as_str())?;
         }
-        let mut record = known.unwrap_or_else(|| Thread::new(thread, now_secs()));
         let mut trace = Trace::default();
+        let mut record = match known {
+            Some(known) => known,
+            None => {
+                make_room(tx, thread, &mut trace)?;
+                Thread::new(thread, now_secs())
+            }
+        };
         if let Some(change_id) = &self.change_id {
             self.advance(tx, &mut record, change_id, &mut trace)?;
         }
@@ -186,10 +220,30 @@ impl Snapshot {
             state: self.state,
             parent: self.parent(),
             unchanged: self.change_id.is_none(),
-            changed_paths: u32::try_from(self.changes.len()).unwrap_or(u32::MAX),
+            changed_paths: self.changed_paths,
             left_out: self.look.left_out.clone(),
         };
         Ok((captured, trace))
+    }
+
+    /// Whether nothing had changed since the newest state, which it then is.
+    pub(super) fn is_unchanged(&self) -> bool {
+        self.change_id.is_none()
+    }
+
+    /// What hooks are asked about it.
+    pub(super) fn question(&self, intent: &str) -> PreCapture {
+        let paths = self.changes.iter();
+        PreCapture {
+            thread: self.look.place.thread.to_string(),
+            intent: intent.to_owned(),
+            base_state: self.parent(),
+            tree: self.look.tree.to_string(),
+            worktree: self.look.place.worktree.root.to_string_lossy().into_owned(),
+            changed_paths: paths
+                .map(|change| shown_path(change.path.as_ref()))
+                .collect(),
+        }
     }
 
     /// The state that it comes after; that of a state that was there before is its own matter.
@@ -251,9 +305,87 @@ impl Snapshot {
     }
 }
 
-/// What a capture depends on: it is refused when that was changed meanwhile.
-fn tip(thread: Option<&Thread>) -> Option<(&Option<Vec<u8>>, Option<i64>, &Option<Vec<u8>>)> {
-    thread.map(|thread| (&thread.current_state, thread.chain, &thread.chain_head))
+/// A snapshot as it is kept in a transaction: what its commit needs.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SnapshotRecord {
+    root: Vec<u8>,
+    git_dir: Vec<u8>,
+    thread: String,
+    head: Option<StateId>,
+    seen: Option<Thread>,
+    newest: Option<(StateId, String)>,
+    tree: String,
+    unmerged: bool,
+    state: StateId,
+    change_id: Option<String>,
+    changed_paths: u32,
+    summary: String,
+    confidence: Option<f32>,
+}
+
+impl Snapshot {
+    /// What its commit needs.
+    pub(super) fn record(&self) -> SnapshotRecord {
+        let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
+        let Look { place, newest, .. } = &self.look;
+        SnapshotRecord {
+            root: bytes(&place.worktree.root),
+            git_dir: bytes(&place.worktree.git_dir),
+            thread: place.thread.as_str().to_owned(),
+            head: self.look.head,
+            seen: self.look.seen.clone(),
+            newest: newest.map(|(state, tree)| (state, tree.to_string())),
+            tree: self.look.tree.to_string(),
+            unmerged: self.look.unmerged,
+            state: self.state,
+            change_id: self.change_id.clone(),
+            changed_paths: self.changed_paths,
+            summary: self.summary.clone(),
+            confidence: self.confidence,
+        }
+    }
+
+    /// The snapshot of a record; `None` where it is damaged.
+    pub(super) fn of(record: SnapshotRecord) -> Option<Self> {
+        let path = |bytes: Vec<u8>| PathBuf::from(OsString::from_vec(bytes));
+        let tree = |hex: &str| ObjectId::from_hex(hex.as_bytes()).ok();
+        let newest = match record.newest {
+            Some((state, hex)) => Some((state, tree(&hex)?)),
+            None => None,
+        };
+        Some(Self {
+            look: Look {
+                place: Place {
+                    worktree: Worktree {
+                        root: path(record.root),
+                        git_dir: path(record.git_dir),
+                    },
+                    thread: ThreadName::known(record.thread),
+                },
+                head: record.head,
+                seen: record.seen,
+                newest,
+                tree: tree(&record.tree)?,
+                left_out: Vec::new(),
+                unmerged: record.unmerged,
+            },
+            state: record.state,
+            change_id: record.change_id,
+            changes: Vec::new(),
+            changed_paths: record.changed_paths,
+            summary: record.summary,
+            confidence: record.confidence,
+        })
+    }
+}
+
+/// What a capture depends on: it is refused when that was changed meanwhile. Which chain is under way
+/// is known when it is committed: a buffered call was tried out on one that was taken back.
+fn tip(thread: Option<&Thread>) -> Option<(&Option<Vec<u8>>, bool, &Option<Vec<u8>>)> {
+    thread.map(|thread| {
+        let in_chain = thread.chain.is_some();
+        (&thread.current_state, in_chain, &thread.chain_head)
+    })
 }
 
 /// A thread's newest state: the tip of the chain under way, else HEAD.
@@ -326,6 +458,34 @@ pub(super) fn end_chain_of_commit(
     Ok(())
 }
 
+/// Git keeps refs as files, and one cannot be a folder of another. A thread that was a branch, and
+/// which Git could not have beside this one, is no branch any more: its captures are kept, and it makes
+/// room.
+///
+/// # Errors
+/// `THREAD_EXISTS` for one that was started: that is its user's to end.
+pub(super) fn make_room(
+    tx: &WriteTx<'_>,
+    name: &ThreadName,
+    trace: &mut Trace,
+) -> Result<(), Failure> {
+    for mut other in tx.reads().threads_beside(name.as_str())? {
+        let theirs = ThreadName::known(other.name.clone());
+        if other.declared {
+            return Err(Failure::new(
+                Reason::ThreadExists,
+                format!(
+                    "the branch `{name}` cannot be a thread beside the thread `{theirs}`: Git keeps refs as files, and one would be a folder of the other; rename the branch"
+                ),
+            ));
+        }
+        end_chain(tx, &theirs, &mut other, trace)?;
+        tx.delete_thread(theirs.as_str())?;
+        trace.refs.push(RefMove::delete(theirs.reference()));
+    }
+    Ok(())
+}
+
 /// Ends the chain under way, and keeps its last state.
 pub(super) fn end_chain(
     tx: &WriteTx<'_>,
@@ -344,12 +504,13 @@ pub(super) fn end_chain(
         return Ok(());
     };
     let number = tx.chain_number(chain)?;
-    let mut reference = name.kept_reference(number);
-    // The chains of a thread `a/1` lie where the first chain of `a` would.
-    let mut again = 0;
-    while tx.kept_ref_collides(&reference)? {
-        again += 1;
-        reference = format!("{}-{again}", name.kept_reference(number));
+    // The chains of a thread `a/1` would lie where the first chain of `a` does.
+    let mut reference = String::new();
+    for candidate in name.kept_references(number) {
+        reference = candidate;
+        if !tx.kept_ref_collides(&reference)? {
+            break;
+        }
     }
     tx.end_chain(chain, &reference, tip.as_bytes(), now_secs())?;
     trace.refs.push(RefMove::to(reference, tip));

@@ -60,7 +60,7 @@ impl Target {
                 })
             }
             Self::State(name) => {
-                let state = state_named(captures.places.store(), git, name, "target.state")?;
+                let state = state_named(&captures.places, git, name, "target.state")?;
                 let tree = git.tree_of(state)?;
                 Ok(Goal {
                     state,

@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 
 use super::{
     Common, Error, Result, exit,
-    output::{BAD, BOLD, DIM, GOOD, Output, bytes, plural, printable, span, time},
+    output::{self, BAD, BOLD, DIM, GOOD, Output, bytes, plural, printable, span, time},
     serve::ServeArgs,
     service::{self, InstallArgs},
 };
 use crate::{
-    client::{self, ANSWER_DEADLINE, Found, Stopped, service::Installed},
+    client::{self, ANSWER_DEADLINE, Found, Stopped, service::Service},
     git::Repository,
     grpc_local_impl::proto::local::{GetStatusResponse, listener::Origin},
 };
@@ -110,14 +110,14 @@ async fn status(common: &Common) -> Result {
 
 /// Which service manager listens for the daemon, if one does.
 fn held_by(repository: &Repository) -> String {
-    let Some(installed) = Installed::of(repository) else {
+    let Some(service) = Service::of(repository) else {
         return String::new();
     };
-    let (name, instance) = (installed.manager.name(), &installed.instance);
-    if installed.manager.manager().is_listening(instance) {
-        format!("{name} holds its socket, as heddle-agent@{instance}")
+    let (manager, name) = (service.manager.name(), service.name());
+    if service.is_listening() {
+        format!("{manager} holds its socket, as {name}")
     } else {
-        format!("{name} has it installed as heddle-agent@{instance} and does not listen now")
+        format!("{manager} has it installed as {name} and does not listen now")
     }
 }
 
@@ -246,7 +246,7 @@ fn as_json(status: &GetStatusResponse) -> Value {
 
 async fn stop(common: &Common, args: StopArgs) -> Result {
     let repository = common.repository()?;
-    let stopped = client::stop(&repository, args.force).await?;
+    let stopped = client::stop(&repository, args.force, output::warning).await?;
     let (pid, how) = match stopped {
         Stopped::NotRunning => (None, "not_running"),
         Stopped::Drained(pid) => (Some(pid), "drained"),

@@ -1,14 +1,18 @@
 //! `heddle log`.
 
-use std::process::ExitCode;
+use std::{
+    cell::Cell,
+    ops::ControlFlow::{Break, Continue},
+    process::ExitCode,
+};
 
 use clap::Args;
 use serde_json::{Value, json};
-use tonic::transport::Channel;
 
 use super::{
     Common, Result,
-    output::{BOLD, DIM, Output, printable, time, warning},
+    link::Link,
+    output::{BOLD, DIM, Output, hex, printable, short, time, warning},
 };
 use crate::{
     grpc_local_impl::proto::v1::{
@@ -55,8 +59,8 @@ pub(super) struct LogArgs {
     checkpoints: bool,
 }
 
-fn client(channel: Channel) -> OperationLogQueryServiceClient<Channel> {
-    OperationLogQueryServiceClient::new(channel)
+fn client(link: Link) -> OperationLogQueryServiceClient<Link> {
+    OperationLogQueryServiceClient::new(link)
 }
 
 pub(super) async fn run(common: &Common, args: LogArgs) -> Result {
@@ -104,17 +108,30 @@ async fn follow(
     query: QueryOperationsRequest,
     after_seq: u64,
 ) -> Result {
-    let request = StreamOperationsRequest {
-        query: Some(query),
-        after_seq,
-        ..StreamOperationsRequest::default()
+    let limit = query.limit;
+    let printed = Cell::new(0);
+    let open = async |channel, after_seq| {
+        // What an earlier daemon has delivered counts.
+        let left = limit.saturating_sub(printed.get());
+        let query = QueryOperationsRequest {
+            limit: left,
+            ..query.clone()
+        };
+        let request = StreamOperationsRequest {
+            query: Some(query),
+            after_seq,
+            ..StreamOperationsRequest::default()
+        };
+        client(channel).stream_operations(request).await
     };
-    let mut hits = common
-        .call(async |channel| client(channel).stream_operations(request.clone()).await)
-        .await?;
-    while let Some(hit) = hits.message().await? {
+    let here = common.here()?;
+    let followed = here.follow(after_seq, open, |hit| {
         print(out, &hit)?;
-    }
+        printed.set(printed.get() + 1);
+        let enough = limit != 0 && printed.get() == limit;
+        Ok(if enough { Break(()) } else { Continue(hit.seq) })
+    });
+    followed.await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -127,17 +144,17 @@ fn print(out: &Output, hit: &OperationHit) -> Result<()> {
         agent => format!(" via {}", printable(agent)),
     };
     out.line(format_args!(
-        "{DIM}{:>6}{DIM:#}  {}  {BOLD}{:<18}{BOLD:#} {}  {DIM}{}{agent}{DIM:#}",
+        "{DIM}{:>6}{DIM:#}  {}  {BOLD}{:<18}{BOLD:#} {:<10}  {}  {DIM}{}{agent}{DIM:#}",
         hit.seq,
         time(hit.timestamp_secs),
         printable(&hit.verb),
+        short(&hit.state_id),
         printable(&hit.summary),
         printable(&hit.actor_email),
     ))
 }
 
 fn as_json(hit: &OperationHit) -> Value {
-    let hex: String = hit.state_id.iter().map(|b| format!("{b:02x}")).collect();
     json!({
         "seq": hit.seq,
         "timestamp_secs": hit.timestamp_secs,
@@ -148,7 +165,7 @@ fn as_json(hit: &OperationHit) -> Value {
         "agent": hit.agent,
         "operation_id": hit.operation_id,
         "thread": hit.thread,
-        "state_id": hex,
+        "state_id": hex(&hit.state_id),
         "symbols": hit.symbols,
         "signal_kinds": hit.signal_kinds,
     })

@@ -1,12 +1,25 @@
 //! The command line: one file per noun; arguments in, client call, text or JSON out.
 
 mod agent;
+mod capture;
+mod changes;
+mod diff;
+mod doctor;
+mod gc;
+mod here;
 mod hook;
 mod init;
+mod link;
 mod log;
 mod output;
+mod progress;
+mod restore;
 mod serve;
 mod service;
+mod shell;
+mod thread;
+mod txn;
+mod words;
 
 use std::{
     io::{self, ErrorKind},
@@ -15,7 +28,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use tonic::{Response, Status, transport::Channel};
+use tonic::{Response, Status};
 
 use crate::{
     client::{self, Daemon},
@@ -23,6 +36,8 @@ use crate::{
     git::{self, Repository},
     local_daemon::{ServeError, activation::ActivationError},
 };
+use here::Here;
+use link::Link;
 use output::{Format, Output};
 
 /// Exit statuses, as `heddle help` documents them.
@@ -36,7 +51,7 @@ mod exit {
 const EXIT_STATUSES: &str = "\
 Exit status:
   0  done; the daemon serves
-  1  failed; the error says why and what to do
+  1  failed; the error says why and what to do; or `doctor` found something wrong
   2  the command line is wrong
   3  no daemon is running (agent status)
   4  another daemon serves the repository (agent serve)
@@ -44,7 +59,9 @@ Exit status:
 
 Environment:
   HEDDLE_LOG  error, warn, info, debug or trace: what the daemon logs (default: info)
-  NO_COLOR    no colours, as in a pipe";
+  NO_COLOR    no colours, as in a pipe
+  HEDDLE_TRANSACTION_ID  the transaction that changes join; `heddle txn run` sets it
+  HEDDLE_HOOK_TOKEN  set in hooks; passed on, so that the daemon knows a hook that calls it back";
 
 /// A fast, durable memory beside a Git repository, for coding agents and their people
 #[derive(Debug, Parser)]
@@ -76,6 +93,22 @@ struct Common {
 enum Command {
     /// Prepare a repository: make its heddle folders and keep them out of `git status`
     Init(init::InitArgs),
+    /// Take the worktree as it is now as a new state, files that Git does not know yet included
+    Capture(capture::CaptureArgs),
+    /// Make the worktree, or some paths of it, what a state holds
+    Restore(restore::RestoreArgs),
+    /// Go back over captures and restores
+    Undo(restore::StepArgs),
+    /// Go forth again over what was undone
+    Redo(restore::StepArgs),
+    /// Show how states differ from each other or from the worktree
+    Diff(diff::DiffArgs),
+    /// Threads: named lines of states, one for each piece of work
+    #[command(subcommand)]
+    Thread(thread::ThreadCommand),
+    /// Transactions: calls that happen all together, or not at all
+    #[command(subcommand)]
+    Txn(txn::TxnCommand),
     /// The daemon of a repository
     #[command(subcommand)]
     Agent(agent::AgentCommand),
@@ -84,6 +117,14 @@ enum Command {
     Hook(hook::HookCommand),
     /// The operation log: what was done, by whom
     Log(log::LogArgs),
+    /// Drop old chains of captures that nothing needs
+    Gc(gc::GcArgs),
+    /// Check what heddle keeps, and mend it
+    Doctor(doctor::DoctorArgs),
+    /// Print a completion script for a shell
+    Completions(shell::CompletionsArgs),
+    /// Print the manual page, or write one for each command
+    Man(shell::ManArgs),
 }
 
 /// What a command failed with.
@@ -141,6 +182,20 @@ impl Error {
         };
         status.get_details_error_info().map(|info| info.reason)
     }
+
+    fn has_reason(&self, reason: Reason) -> bool {
+        self.reason().is_some_and(|name| name == reason.name())
+    }
+
+    /// Whether a word was given that names no state, or no single one.
+    fn is_no_state(&self) -> bool {
+        let reasons = [
+            Reason::StateUnknown,
+            Reason::StateAmbiguous,
+            Reason::NotAState,
+        ];
+        reasons.into_iter().any(|reason| self.has_reason(reason))
+    }
 }
 
 type Result<T = ExitCode> = std::result::Result<T, Error>;
@@ -165,8 +220,21 @@ fn run(cli: Cli) -> Result {
         Command::Init(args) => init::run(&common, args),
         Command::Agent(agent::AgentCommand::Serve(args)) => serve::run(&common, args),
         Command::Agent(command) => block_on(agent::run(&common, command)),
+        // Between a daemon and a hook: no client, and no runtime.
+        Command::Hook(hook::HookCommand::Guard(args)) => Ok(hook::guard(&args)),
         Command::Hook(command) => block_on(hook::run(&common, command)),
         Command::Log(args) => block_on(log::run(&common, args)),
+        Command::Capture(args) => block_on(capture::run(&common, args)),
+        Command::Restore(args) => block_on(restore::restore(&common, args)),
+        Command::Undo(args) => block_on(restore::undo(&common, args)),
+        Command::Redo(args) => block_on(restore::redo(&common, args)),
+        Command::Diff(args) => block_on(diff::run(&common, args)),
+        Command::Thread(command) => block_on(thread::run(&common, command)),
+        Command::Txn(command) => block_on(txn::run(&common, command)),
+        Command::Gc(args) => block_on(gc::run(&common, args)),
+        Command::Doctor(args) => block_on(doctor::run(&common, args)),
+        Command::Completions(args) => shell::completions(&common, args),
+        Command::Man(args) => shell::man(&common, args),
     }
 }
 
@@ -193,10 +261,26 @@ impl Common {
     /// Sends a call to the daemon of the repository, started where none serves.
     async fn call<T>(
         &self,
-        send: impl AsyncFn(Channel) -> std::result::Result<Response<T>, Status>,
+        send: impl AsyncFn(Link) -> std::result::Result<Response<T>, Status>,
     ) -> Result<T> {
-        let repository = self.repository()?;
-        Ok(client::call(&repository, output::warning, send).await?)
+        self.here()?.call("waiting for the daemon", send).await
+    }
+
+    /// The worktree that the command is about, and its daemon.
+    fn here(&self) -> Result<Here> {
+        Here::new(self.repository()?)
+    }
+
+    /// Opens a stream, as [`Common::call`] does; answers also the link to call back on.
+    async fn stream<T>(
+        &self,
+        open: impl AsyncFn(Link) -> std::result::Result<Response<T>, Status>,
+    ) -> Result<(Link, T)> {
+        let opened = async |link: Link| {
+            let answer = open(link.clone()).await?;
+            Ok(answer.map(|stream| (link, stream)))
+        };
+        self.call(opened).await
     }
 
     /// The daemon of the repository, started where none serves.

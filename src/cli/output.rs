@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Display,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     time::Duration,
 };
 
@@ -44,6 +44,32 @@ impl Output {
     /// Prints one line; styles go where the terminal does not want them.
     pub(super) fn line(&self, line: impl Display) -> Result<()> {
         writeln!(anstream::stdout().lock(), "{line}").map_err(Error::Output)
+    }
+
+    /// Prints what another program reads, byte for byte: nothing is escaped and no style goes.
+    pub(super) fn raw(&self, bytes: &[u8]) -> Result<()> {
+        let mut stdout = io::stdout().lock();
+        let written = stdout.write_all(bytes).and_then(|()| stdout.flush());
+        written.map_err(Error::Output)
+    }
+
+    /// Whether a person reads along, on a terminal.
+    pub(super) fn is_terminal(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
+    /// Prints facts, a line each: what they are about, and what there is to say.
+    pub(super) fn facts<'a>(
+        &self,
+        facts: impl IntoIterator<Item = (&'a str, String)>,
+    ) -> Result<()> {
+        for (name, value) in facts {
+            self.line(format_args!(
+                "  {DIM}{name:<11}{DIM:#}{}",
+                printable(&value)
+            ))?;
+        }
+        Ok(())
     }
 
     /// Prints one JSON document on one line.
@@ -143,6 +169,24 @@ pub(super) fn time(seconds: i64) -> String {
             .to_string(),
         Err(_) => seconds.to_string(),
     }
+}
+
+/// How long ago that was, for people.
+pub(super) fn ago(seconds: i64) -> String {
+    let now = jiff::Timestamp::now().as_second();
+    // Clocks are set back now and then.
+    let since = u64::try_from(now.saturating_sub(seconds)).unwrap_or_default();
+    format!("{} ago", span(Duration::from_secs(since)))
+}
+
+/// An object id in lower-case hex.
+pub(super) fn hex(id: &[u8]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The first ten digits of an object id, for people.
+pub(super) fn short(id: &[u8]) -> String {
+    hex(id.get(..5).unwrap_or(id))
 }
 
 /// A word in the singular or the plural.

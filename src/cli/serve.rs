@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::Notify,
@@ -41,7 +41,10 @@ authentication. There is no double fork: use `systemctl --user`, launchd, or let
 Settings in <git-common-dir>/heddle/config.toml, which the flags win over:
   [agent]
   idle_timeout = \"10m\"   # or \"never\"
-  drain_timeout = \"10s\"";
+  drain_timeout = \"10s\"
+  [hooks]
+  timeout = \"30s\"            # for a command that was registered without one
+  subscriber_timeout = \"2s\"  # for a live subscriber to answer a gate";
 
 #[derive(Debug, Args)]
 #[command(after_help = SCOPE)]
@@ -56,12 +59,23 @@ pub(super) struct ServeArgs {
     /// What a stop gives to calls in flight [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     drain_timeout: Option<Duration>,
+    /// Where its lines go: standard error, which is the journal under systemd, or
+    /// .heddle/agent.log, which is bounded
+    #[arg(long, value_enum, value_name = "WHERE", default_value_t = Log::Stderr)]
+    log: Log,
     /// Accepted; running in the foreground is the only mode
     #[arg(long)]
     foreground: bool,
     /// Started by a client: a session of its own, lines to agent.log, readiness on stdout
     #[arg(long, hide = true)]
     detached: bool,
+}
+
+/// Where the daemon's lines go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Log {
+    Stderr,
+    File,
 }
 
 /// A duration, or never.
@@ -76,9 +90,12 @@ impl Timeout {
 
 pub(super) fn run(common: &Common, args: ServeArgs) -> Result {
     let detached = args.detached;
+    let unseen = detached || args.log == Log::File;
     let result = prepare_and_serve(common, args);
-    if detached && let Err(error) = &result {
+    if unseen && let Err(error) = &result {
         tracing::error!("{error}");
+    }
+    if detached && let Err(error) = &result {
         say_to_starter(&error.to_string());
     }
     result
@@ -106,6 +123,7 @@ fn prepare_and_serve(common: &Common, args: ServeArgs) -> Result {
         config.default_idle_timeout = Some(ON_DEMAND_IDLE_TIMEOUT);
     }
     config.listener = listener;
+    config.hook_guard = this_executable();
     if let Some(socket) = &args.socket {
         config.socket_path = std::path::absolute(socket).map_err(Error::io("resolve --socket"))?;
     }
@@ -116,8 +134,12 @@ fn prepare_and_serve(common: &Common, args: ServeArgs) -> Result {
     if args.detached {
         detach(&repository)?;
         config.ready = Some(Box::new(|| say_to_starter(READY)));
-    } else {
+    } else if args.log == Log::Stderr {
         log(&repository);
+    } else if let Err(error) = log_to_file(&repository) {
+        // The start fails of the same cause, and tells who waits for it.
+        log_to_stderr();
+        tracing::warn!("{error}");
     }
     let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4));
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -129,6 +151,15 @@ fn prepare_and_serve(common: &Common, args: ServeArgs) -> Result {
     let result = runtime.block_on(serve_until_signalled(repository, config));
     runtime.shutdown_background();
     result
+}
+
+/// This executable, also when it was replaced on disk meanwhile.
+fn this_executable() -> Option<PathBuf> {
+    if cfg!(target_os = "linux") {
+        Some("/proc/self/exe".into())
+    } else {
+        std::env::current_exe().ok()
+    }
 }
 
 async fn serve_until_signalled(repository: Repository, mut config: LocalDaemonConfig) -> Result {
@@ -189,6 +220,11 @@ impl Ends {
 fn detach(repository: &Repository) -> Result<()> {
     // It fails only for the leader of a process group, which a client never starts us as.
     let _ = nix::unistd::setsid();
+    log_to_file(repository)
+}
+
+/// For a daemon whose standard error nobody reads.
+fn log_to_file(repository: &Repository) -> Result<()> {
     repository.folders().create()?;
     let path = repository.heddle_dir().join("agent.log");
     let log = BoundedLog::open(&path).map_err(Error::io("open .heddle/agent.log"))?;

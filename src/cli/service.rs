@@ -5,14 +5,13 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::{Common, Error, Result, output::DIM};
-use crate::{
-    client::{
-        self, Stopped,
-        service::{self, Installed, Kind, Unit},
-    },
-    git::Repository,
-    local_daemon::default_socket_path,
+use super::{
+    Common, Error, Result,
+    output::{self, DIM},
+};
+use crate::client::{
+    self, Stopped,
+    service::{self, Kind, Service, Unit},
 };
 
 #[derive(Debug, Args)]
@@ -25,86 +24,89 @@ pub(super) struct InstallArgs {
     now: bool,
     /// Only print what would be written, and change nothing
     #[arg(long, value_enum, value_name = "MANAGER")]
-    print: Option<Printable>,
+    print: Option<Manager>,
+    /// Install for this service manager and not for the one that the machine has: to test it
+    #[arg(long, value_enum, value_name = "MANAGER", hide = true)]
+    manager: Option<Manager>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum Printable {
+enum Manager {
     Systemd,
     Launchd,
 }
 
-pub(super) fn unit(repository: &Repository, name: Option<String>) -> Result<Unit> {
-    let heddle = std::env::current_exe().map_err(Error::io("find this executable"))?;
-    Ok(Unit {
-        instance: name.unwrap_or_else(|| service::default_name(repository.root())),
-        heddle,
-        repository: repository.root().to_owned(),
-        store: repository.store_dir(),
-        link: default_socket_path(repository),
-    })
+impl From<Manager> for Kind {
+    fn from(manager: Manager) -> Self {
+        match manager {
+            Manager::Systemd => Self::Systemd,
+            Manager::Launchd => Self::Launchd,
+        }
+    }
 }
 
 pub(super) async fn install(common: &Common, args: InstallArgs) -> Result {
     let repository = common.repository()?;
-    let unit = unit(&repository, args.name)?;
-    let out = common.out();
-    if let Some(print) = args.print {
-        let kind = match print {
-            Printable::Systemd => Kind::Systemd,
-            Printable::Launchd => Kind::Launchd,
-        };
-        for (path, text) in kind.manager().files(&unit)? {
-            if out.is_json() {
-                out.json(&json!({ "path": path, "text": text }))?;
-            } else {
-                out.line(format_args!("{DIM}# {}{DIM:#}", path.display()))?;
-                out.line(text)?;
-            }
-        }
-        return Ok(ExitCode::SUCCESS);
+    let heddle = std::env::current_exe().map_err(Error::io("find this executable"))?;
+    let name = args.name;
+    let name = name.unwrap_or_else(|| service::default_name(repository.root()));
+    let manager = args.print.or(args.manager);
+    let service = Service {
+        manager: manager.map_or_else(Kind::native, Kind::from),
+        unit: Unit::new(&repository, name, heddle),
+    };
+    if args.print.is_some() {
+        return print(common, &service);
     }
     repository.folders().create()?;
     let mut done = Vec::new();
     // A daemon that bound for itself lies where the link is to be.
     if args.now
-        && Installed::of(&repository).is_none()
-        && let Stopped::Drained(pid) = client::stop(&repository, false).await?
+        && Service::installed(&repository).is_none()
+        && let Stopped::Drained(pid) = client::stop(&repository, false, output::warning).await?
     {
         done.push(format!(
             "stopped the daemon that ran by itself (process {pid})"
         ));
     }
-    done.extend(service::install(&repository, &unit, args.now)?);
-    if let Some(advice) = lingering_advice() {
+    done.extend(service::install(&repository, &service, args.now)?);
+    if let Some(advice) = lingering_advice(service.manager) {
         done.push(advice);
     }
-    report(common, &unit.instance, &done)
+    report(common, &service.unit.instance, &done)
+}
+
+fn print(common: &Common, service: &Service) -> Result {
+    let out = common.out();
+    for (path, text) in service.manager.manager().files(&service.unit)? {
+        if out.is_json() {
+            out.json(&json!({ "path": path, "text": text }))?;
+        } else {
+            out.line(format_args!("{DIM}# {}{DIM:#}", path.display()))?;
+            out.line(text)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(super) async fn uninstall(common: &Common) -> Result {
-    let repository = common.repository()?;
-    let unit = unit(&repository, None)?;
-    let done = service::uninstall(&repository, &unit)?;
-    report(common, &unit.instance, &done)
+    let (instance, done) = service::uninstall(&common.repository()?)?;
+    report(common, &instance, &done)
 }
 
 pub(super) async fn restart(common: &Common) -> Result {
     let repository = common.repository()?;
-    let out = common.out();
-    let how = if let Some(installed) = Installed::of(&repository) {
-        let manager = installed.manager.manager();
-        manager.restart(&installed.instance)?;
-        format!(
-            "{} restarted {}",
-            installed.manager.name(),
-            installed.instance
-        )
-    } else {
-        client::stop(&repository, false).await?;
-        let daemon = common.daemon().await?;
-        format!("process {} serves now", daemon.status.pid)
+    let (service, daemon) = client::restart(&repository, output::warning).await?;
+    let serves = format!("process {} serves now", daemon.status.pid);
+    let how = match service {
+        Some(service) => format!(
+            "{} restarted {}: {serves}",
+            service.manager.name(),
+            service.unit.instance
+        ),
+        None => serves,
     };
+    let out = common.out();
     if out.is_json() {
         out.json(&json!({ "result": how }))?;
     } else {
@@ -126,8 +128,8 @@ fn report(common: &Common, instance: &str, done: &[String]) -> Result {
 }
 
 /// A user without lingering has no manager, and so no services, while logged out (loginctl(1)).
-fn lingering_advice() -> Option<String> {
-    if Kind::native() != Kind::Systemd {
+fn lingering_advice(manager: Kind) -> Option<String> {
+    if manager != Kind::Systemd {
         return None;
     }
     let user = nix::unistd::User::from_uid(nix::unistd::Uid::effective()).ok()??;

@@ -7,7 +7,7 @@ use super::{Error, connect};
 use crate::git::Repository;
 
 /// Daemons that are tried: the one there, and two that come after it.
-const ATTEMPTS: usize = 3;
+pub(super) const ATTEMPTS: usize = 3;
 
 /// Sends a call to the daemon of a repository, which is started where none serves. A call that
 /// changes something must have the same `client_operation_id` each time.
@@ -36,13 +36,17 @@ pub async fn call<T>(
     }
 }
 
-/// Whether a daemon went away before it answered. A connection that broke is told by tonic with
-/// other codes as well, and by its source.
-fn is_lost(status: &Status) -> bool {
+/// Whether a daemon went away before it answered, or within its answer. A connection that broke is
+/// told by tonic with other codes as well, and by its source.
+pub(super) fn is_lost(status: &Status) -> bool {
     use std::error::Error as _;
 
-    let broke = status
-        .source()
-        .is_some_and(|source| source.is::<tonic::transport::Error>());
-    broke || status.code() == Code::Unavailable
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if error.is::<tonic::transport::Error>() || error.is::<hyper::Error>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    status.code() == Code::Unavailable
 }

@@ -3,7 +3,7 @@
 
 mod address;
 mod call;
-mod child;
+mod follow;
 pub mod service;
 mod start;
 mod stop;
@@ -15,10 +15,11 @@ use tonic::transport::Channel;
 
 pub use address::address;
 pub use call::call;
+pub use follow::follow;
 pub use start::{ALREADY_SERVED, READY};
-pub use stop::{Stopped, stop};
+pub use stop::{Stopped, restart, stop};
 
-use service::Installed;
+use service::Service;
 
 use crate::{
     git::Repository,
@@ -115,7 +116,7 @@ pub async fn find(repository: &Repository, patience: Duration) -> Found {
     let give_up = Instant::now() + patience;
     loop {
         // A service manager's socket is always there; to connect would be to start the daemon.
-        if Installed::of(repository).is_some() && !lock_is_held(repository) {
+        if Service::of(repository).is_some() && !lock_is_held(repository) {
             return Found::NotRunning;
         }
         let why = match ask(repository, ANSWER_DEADLINE.min(patience)).await {
@@ -171,8 +172,8 @@ pub async fn connect(repository: &Repository, warn: impl Fn(&str)) -> Result<Dae
                     why: format!("it was not ready within {} s", READY_DEADLINE.as_secs()),
                 });
             }
-            Found::NotRunning => match Installed::of(repository) {
-                Some(installed) => match activate(repository, &installed, left).await {
+            Found::NotRunning => match Service::of(repository) {
+                Some(service) => match activate(repository, &service, left).await {
                     Ok(Some(daemon)) => return Ok(daemon),
                     // The socket may be about to come, or to be taken over.
                     Ok(None) => sleep(Duration::from_millis(50)).await,
@@ -192,13 +193,12 @@ pub async fn connect(repository: &Repository, warn: impl Fn(&str)) -> Result<Dae
 /// when nothing came of it and another look may help.
 async fn activate(
     repository: &Repository,
-    installed: &Installed,
+    service: &Service,
     deadline: Duration,
 ) -> Result<Option<Daemon>, Error> {
-    let manager = installed.manager.manager();
-    let socket = manager.socket(&installed.instance)?;
-    if !manager.is_listening(&installed.instance) {
-        manager.listen(&installed.instance)?;
+    let socket = service.socket()?;
+    if !service.is_listening() {
+        service.listen()?;
     }
     let not_started = |why| Error::NotStarted {
         repository: repository.root().display().to_string(),
@@ -228,8 +228,8 @@ fn wedged(repository: &Repository, why: String) -> Error {
 
 /// Whether the daemon that comes after the present one would be of this executable.
 fn starts_us(repository: &Repository) -> bool {
-    Installed::of(repository)
-        .is_none_or(|installed| std::env::current_exe().is_ok_and(|ours| ours == installed.heddle))
+    Service::of(repository)
+        .is_none_or(|service| std::env::current_exe().is_ok_and(|ours| service.starts(&ours)))
 }
 
 enum Age {

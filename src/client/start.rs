@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
-use super::{Error, child::child};
-use crate::git::Repository;
+use super::Error;
+use crate::{child::child, git::Repository, hook::HOOK_TOKEN};
 
 /// What a detached daemon prints when it is ready; anything else is why it is not.
 pub const READY: &str = "ready";
@@ -62,6 +62,8 @@ fn spawn(repository: &Repository) -> std::io::Result<Child> {
             command.env_remove(name);
         }
     }
+    // It is of one hook's run, which the daemon outlives.
+    command.env_remove(HOOK_TOKEN);
     command.spawn()
 }
 

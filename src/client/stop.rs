@@ -12,8 +12,10 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::service::Installed;
-use super::{ANSWER_DEADLINE, Error, Found, NOBODY_LISTENS, READY_DEADLINE, find, wedged};
+use super::service::Service;
+use super::{
+    ANSWER_DEADLINE, Daemon, Error, Found, NOBODY_LISTENS, READY_DEADLINE, connect, find, wedged,
+};
 use crate::{
     git::Repository,
     grpc_local_impl::proto::local::{ShutdownRequest, daemon_service_client::DaemonServiceClient},
@@ -45,11 +47,47 @@ pub enum Stopped {
 /// Stops the daemon of a repository and waits until its process is gone. With `force` also one
 /// that does not answer, or does not end.
 ///
+/// A service manager that holds its socket lets go of it first; what the user should know besides
+/// is handed to `warn`.
+///
 /// # Errors
 /// When it does not answer or end and `force` is not set, and when the process that holds the lock
 /// is not a daemon of ours.
-pub async fn stop(repository: &Repository, force: bool) -> Result<Stopped, Error> {
-    let by_manager = stop_service(repository);
+pub async fn stop(
+    repository: &Repository,
+    force: bool,
+    warn: impl Fn(&str),
+) -> Result<Stopped, Error> {
+    let by_manager = stop_service(repository, warn);
+    end(repository, force, by_manager).await
+}
+
+/// Ends the daemon and has another one serve. A service manager's socket stays, so that no call
+/// fails meanwhile.
+///
+/// # Errors
+/// Those of [`stop`] and [`connect`].
+pub async fn restart(
+    repository: &Repository,
+    warn: impl Fn(&str),
+) -> Result<(Option<Service>, Daemon), Error> {
+    let service = Service::of(repository);
+    let restarted = match &service {
+        Some(service) => service.restart()?,
+        None => false,
+    };
+    if !restarted {
+        end(repository, false, None).await?;
+    }
+    Ok((service, connect(repository, warn).await?))
+}
+
+/// Ends the daemon itself. `by_manager` is the process that a service manager has ended.
+async fn end(
+    repository: &Repository,
+    force: bool,
+    by_manager: Option<i32>,
+) -> Result<Stopped, Error> {
     let mut found = find(repository, ANSWER_DEADLINE).await;
     if let (Found::Between, false) = (&found, force) {
         // Most likely it is stopping already, and finishing what is in flight.
@@ -82,14 +120,18 @@ pub async fn stop(repository: &Repository, force: bool) -> Result<Stopped, Error
 }
 
 /// Ends daemon and socket through the service manager, which would start it again otherwise; answers
-/// the process that it had started. A manager that cannot be asked holds nothing.
-fn stop_service(repository: &Repository) -> Option<i32> {
-    let installed = Installed::of(repository)?;
+/// the process that it had started. One that cannot be asked may hold the socket still, or hold
+/// nothing: the daemon is stopped all the same.
+fn stop_service(repository: &Repository, warn: impl Fn(&str)) -> Option<i32> {
+    let service = Service::of(repository)?;
     let pid = lock_holder(&repository.store_dir().join("lock"));
-    match installed.manager.manager().stop(&installed.instance) {
+    match service.stop() {
         Ok(()) => pid,
         Err(error) => {
-            tracing::debug!("the service manager does not stop it: {error}");
+            warn(&format!(
+                "{error}; the daemon is stopped without {}, which starts it again for the next call if it still listens",
+                service.manager.name()
+            ));
             None
         }
     }

@@ -11,7 +11,10 @@ use std::{
 use super::{Error, Repository, repository::LinkedWorktree};
 
 /// The line that keeps `.heddle/` out of `git status` (gitignore(5), `$GIT_DIR/info/exclude`).
-const EXCLUDE_LINE: &str = "/.heddle/";
+pub(super) const EXCLUDE_LINE: &str = "/.heddle/";
+
+/// What a linked worktree's `.heddle/sockets/` has: links to those of the main one.
+pub(super) const LINKED: [&str; 2] = ["grpc.sock", "grpc.pid"];
 
 /// How a path to the socket ends that stands in an address; why is said in `client::address`.
 pub const ADDRESS_SUFFIX: &str = "@localhost";
@@ -36,6 +39,10 @@ pub struct Created {
 impl<'a> Folders<'a> {
     pub(super) fn new(repository: &'a Repository) -> Self {
         Self { repository }
+    }
+
+    pub(super) fn repository(&self) -> &Repository {
+        self.repository
     }
 
     /// Makes both folders and the exclude line where they are missing, durably (G4).
@@ -123,7 +130,7 @@ fn link_worktree(repository: &Repository, linked: &LinkedWorktree) -> Result<(),
     let sockets = heddle.join("sockets");
     make_private(&heddle)?;
     make_private(&sockets)?;
-    for name in ["grpc.sock", "grpc.pid"] {
+    for name in LINKED {
         let target = repository.heddle_dir().join("sockets").join(name);
         put_link(&target, &sockets.join(name))?;
     }

@@ -1,19 +1,59 @@
 //! `GitDir`: Git opened on a worktree's folder, or on the one that all share. What layers above ask
 //! of Git's objects and refs, they ask it.
 
-use std::path::Path;
+use std::{path::Path, time::SystemTime};
 
 use gix::{ObjectId, bstr::ByteSlice};
 
 use super::{
-    Change, Error, Head, NotAState, RepoPath, StateId, diff::diff_trees, repository::open_git,
-    revision,
+    Change, Error, Head, NotAState, RepoPath, StateId, config_files::ConfigFiles, diff::diff_trees,
+    repository::open_git, revision,
 };
 
 /// Git, opened. Clones share it; threads may ask at once.
 #[derive(Clone)]
 pub struct GitDir {
     git: gix::ThreadSafeRepository,
+}
+
+/// Git, opened, with what must be as it was for it to be used on: configuration is read once, and
+/// packs that were removed are still believed in.
+pub struct OpenedGit {
+    git: GitDir,
+    config: ConfigFiles,
+    packs: Option<SystemTime>,
+}
+
+impl OpenedGit {
+    /// Opens a Git folder: a worktree's own, or the common one.
+    ///
+    /// # Errors
+    /// When Git's files cannot be read.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let git = GitDir::open(path)?;
+        let local = git.local();
+        Ok(Self {
+            config: ConfigFiles::of(&local),
+            packs: packs_changed(&local),
+            git,
+        })
+    }
+
+    /// Whether neither configuration nor packs have changed.
+    pub fn is_current(&self) -> bool {
+        !self.config.changed() && packs_changed(&self.git.local()) == self.packs
+    }
+
+    /// Git, opened.
+    pub fn git(&self) -> &GitDir {
+        &self.git
+    }
+}
+
+/// When a pack last came or went.
+fn packs_changed(git: &gix::Repository) -> Option<SystemTime> {
+    let folder = git.objects.store_ref().path().join("pack");
+    folder.metadata().and_then(|found| found.modified()).ok()
 }
 
 impl GitDir {

@@ -9,7 +9,7 @@ use std::{
 use super::config_files::ConfigFiles;
 
 /// A person or agent, as Git names them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Identity {
     /// As in `user.name`.
     pub name: String,

@@ -115,7 +115,7 @@ pub fn compare_trees(git: &GitDir, asked: &Compare<'_>) -> Result<Comparison, Er
     let git_dir = git.local().git_dir().to_owned();
     let listed = listed(&git_dir, asked)?;
     let total = listed.len();
-    let begin = begin(&listed, asked.after);
+    let begin = begin_after(&listed, |change| change.path.as_bstr(), asked.after);
     let mut changes: Vec<FileChange> = listed.into_iter().skip(begin).take(asked.limit).collect();
     if asked.patch {
         add_patches(&git_dir, asked, &mut changes)?;
@@ -127,16 +127,19 @@ pub fn compare_trees(git: &GitDir, asked: &Compare<'_>) -> Result<Comparison, Er
     })
 }
 
-/// Where to go on.
-fn begin(listed: &[FileChange], after: &str) -> usize {
+/// Where to go on in a list that is ordered by path: behind the path that was told last, as
+/// [`super::shown_path`] has it.
+pub fn begin_after<T>(list: &[T], path: impl Fn(&T) -> &BStr, after: &str) -> usize {
     if after.is_empty() {
         return 0;
     }
-    let told = |change: &FileChange| super::shown_path(change.path.as_bstr()) == after;
-    match listed.iter().position(told) {
+    match list
+        .iter()
+        .position(|one| super::shown_path(path(one)) == after)
+    {
         Some(last) => last + 1,
         // It is not there any more: the order of paths says where it was.
-        None => listed.partition_point(|change| change.path <= after.as_bytes()),
+        None => list.partition_point(|one| path(one) <= after.as_bytes().as_bstr()),
     }
 }
 

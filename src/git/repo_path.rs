@@ -6,7 +6,10 @@ use crate::failure::{Failure, Reason};
 
 use gix::{
     bstr::{BStr, BString, ByteSlice},
-    validate::path::{component, component::Options},
+    validate::path::{
+        component,
+        component::{Mode, Options},
+    },
 };
 
 /// A path from the worktree's root; empty is the root itself.
@@ -107,11 +110,17 @@ pub fn shown_path(path: &BStr) -> String {
 /// filesystem takes for it, nor leads elsewhere (`verify_path` in Git; git-config(1),
 /// core.protectHFS, core.protectNTFS).
 pub(super) fn is_safe(path: &BStr) -> bool {
+    path.split_str("/")
+        .all(|part| is_safe_name(part.as_bstr(), false))
+}
+
+/// The same for one name; Git does not take its own `.gitmodules` from a link.
+pub(super) fn is_safe_name(name: &BStr, is_link: bool) -> bool {
     let options = Options {
         protect_windows: false,
         protect_hfs: true,
         protect_ntfs: true,
     };
-    path.split_str("/")
-        .all(|part| component(part.as_bstr(), None, options).is_ok())
+    let mode = is_link.then_some(Mode::Symlink);
+    component(name, mode, options).is_ok()
 }

@@ -234,6 +234,11 @@ impl Repository {
         Self::open(path).is_ok_and(|other| other.common_dir == self.common_dir)
     }
 
+    /// The function that names its objects.
+    pub(super) fn object_hash(&self) -> gix::hash::Kind {
+        self.object_hash
+    }
+
     /// Both heddle folders, not made yet.
     pub fn folders(&self) -> Folders<'_> {
         Folders::new(self)
@@ -293,6 +298,8 @@ pub(super) fn open_git(git_dir: &Path) -> Result<gix::Repository, gix::Error> {
     let options = gix::open::Options::default()
         .permissions(permissions)
         .with(gix::sec::Trust::Full)
+        // A state is what was captured, whatever git-replace(1) shows in its place.
+        .config_overrides(["core.useReplaceRefs=false"])
         .open_path_as_is(true);
     Ok(gix::ThreadSafeRepository::open_opts(git_dir, options)?.to_thread_local())
 }

@@ -1,7 +1,5 @@
 //! Which commit a person or program means: any revision of Git's (gitrevisions(7)), or raw bytes.
 
-use std::error::Error;
-
 use gix::{ObjectId, objs::Kind};
 
 use super::StateId;
@@ -97,8 +95,8 @@ fn commit(
 
 fn why_not(error: &gix::Error, asked: String) -> NotAState {
     use gix::revision::spec::parse::Error as Parse;
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = cause {
+    // It is a tree of errors, and not only a chain of sources.
+    for error in error.iter_errors() {
         if let Some(
             Parse::AmbiguousPrefix { candidates, .. }
             | Parse::AmbiguousRefAndObject { candidates, .. },
@@ -111,7 +109,6 @@ fn why_not(error: &gix::Error, asked: String) -> NotAState {
                 candidates: candidates.join(", "),
             };
         }
-        cause = error.source();
     }
     NotAState::Unknown(asked)
 }

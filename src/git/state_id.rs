@@ -3,6 +3,7 @@
 use std::fmt;
 
 use gix::ObjectId;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A commit's object id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,6 +40,20 @@ impl From<ObjectId> for StateId {
 impl From<StateId> for ObjectId {
     fn from(id: StateId) -> Self {
         id.0
+    }
+}
+
+impl Serialize for StateId {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for StateId {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let hex = String::deserialize(from)?;
+        let id = ObjectId::from_hex(hex.as_bytes());
+        id.map(Self).map_err(serde::de::Error::custom)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What all handlers do with a request: check whose repository it means, find out who acts, and
 //! send a change down the road.
 
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use prost::Message;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
@@ -11,7 +11,8 @@ use super::{ConnectionCalls, Services, large::LargeReply};
 use crate::{
     failure::{Failure, Reason},
     git::Identity,
-    mutation::{Call, Caller, Mutation},
+    mutation::{Call, Caller, Gates, HookChain, Listeners, Mutation},
+    transaction,
 };
 
 /// A request that changes state.
@@ -46,6 +47,22 @@ impl Services {
         ))
     }
 
+    /// The same for a call that changes something: a retry whose answer is recorded is given it,
+    /// whatever has become of the path since (G3).
+    pub(super) async fn check_change<R: Keyed>(
+        &self,
+        request: &Request<R>,
+        repo_path: &str,
+    ) -> Result<(), Failure> {
+        let Err(refused) = self.check_repository(repo_path).await else {
+            return Ok(());
+        };
+        match parse_key(request.get_ref().client_operation_id())? {
+            Some(key) if self.road.has_answer(key)? => Ok(()),
+            _ => Err(refused),
+        }
+    }
+
     /// A place for an answer that may be large (G8).
     pub(super) async fn place_for_large(
         &self,
@@ -71,8 +88,9 @@ impl Services {
         let call = Call {
             method,
             key: parse_key(request.get_ref().client_operation_id())?,
-            transaction: text(request.metadata(), "heddle-transaction-id")?,
+            transaction: transaction_id(request.metadata())?,
             caller: self.caller(&request)?,
+            hooks: hook_chain(request.metadata())?,
             request: request.get_ref().encode_to_vec(),
         };
         // It may be large and its commit a while away; the mutation has what it needs.
@@ -86,6 +104,12 @@ impl Services {
             )
         })?;
         Ok(Response::new(response))
+    }
+
+    /// The gates, as a call with this metadata comes to them.
+    pub(super) fn gates(&self, metadata: &MetadataMap) -> Result<Gates, Failure> {
+        let listeners: Arc<dyn Listeners> = Arc::clone(&self.hooks) as _;
+        Ok(Gates::new(listeners, hook_chain(metadata)?))
     }
 
     /// Who acts: the metadata; else Git's configured identity; else the peer's account.
@@ -149,6 +173,22 @@ fn parse_key(id: &str) -> Result<Option<Uuid>, Failure> {
             format!("the client_operation_id {asked:?} is not a UUID; give a UUID, or leave it empty to call without deduplication"),
         )
     })
+}
+
+/// The hooks that a call came from, as its metadata says.
+pub(super) fn hook_chain(metadata: &MetadataMap) -> Result<HookChain, Failure> {
+    const KEY: &str = "heddle-hook-token";
+    match text(metadata, KEY)? {
+        Some(tokens) => HookChain::parse(&tokens, KEY),
+        None => Ok(HookChain::default()),
+    }
+}
+
+/// The transaction that a call joins, as its metadata says.
+fn transaction_id(metadata: &MetadataMap) -> Result<Option<Uuid>, Failure> {
+    const KEY: &str = "heddle-transaction-id";
+    let id = text(metadata, KEY)?;
+    id.map(|id| transaction::parse_id(&id, KEY)).transpose()
 }
 
 /// A text of the metadata, in UTF-8; empty is absent.

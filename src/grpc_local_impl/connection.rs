@@ -13,7 +13,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::large::LARGE_PER_CONNECTION;
-use crate::status::Busy;
+use crate::{hook::PeerProcess, status::Busy};
 
 /// The calls of one connection, and whose it is. Every request carries it.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub struct ConnectionCalls {
     pub uid: u32,
     /// The peer's process when it connected; advisory.
     pub pid: Option<i32>,
+    /// The same process, known for certain.
+    pub process: Arc<PeerProcess>,
     calls: Arc<Calls>,
 }
 
@@ -37,10 +39,11 @@ pub(super) struct Calls {
 
 impl ConnectionCalls {
     /// A connection without a call. `newcomer` keeps the daemon from being idle until its first.
-    pub fn new(uid: u32, pid: Option<i32>, newcomer: Busy) -> Self {
+    pub fn new(uid: u32, pid: Option<i32>, process: PeerProcess, newcomer: Busy) -> Self {
         Self {
             uid,
             pid,
+            process: Arc::new(process),
             calls: Arc::new(Calls {
                 in_flight: AtomicUsize::new(0),
                 begun: AtomicU64::new(0),

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     failure::{Failure, Reason},
     status::Kind,
+    upkeep::Keep,
 };
 
 /// What `GetStatus` tells of the process, and how `Shutdown` ends it.
@@ -26,6 +27,8 @@ pub struct DaemonFacts {
     pub socket: String,
     /// Quiet time after which the daemon leaves; read when needed, as a reload may change it.
     pub idle_timeout: tokio::sync::watch::Receiver<Option<Duration>>,
+    /// How long ended chains are kept; read when needed, too.
+    pub keep: tokio::sync::watch::Receiver<Keep>,
     /// Cancelled to ask for a drain.
     pub leave: CancellationToken,
 }

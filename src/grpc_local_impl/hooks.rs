@@ -1,7 +1,8 @@
 //! `heddle.v1.HookService`.
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc, time::Duration};
 
+use futures_util::{Stream, stream};
 use prost::Message;
 use tonic::{Request, Response, Status};
 
@@ -9,10 +10,18 @@ use super::{
     ConnectionCalls, Services,
     call::Keyed,
     large::LARGE,
-    later::{Pending, not_yet},
     proto::v1::{self, hook_service_server::HookService},
 };
-use crate::hook::{self, DeregisterHook, Hook, HookEvent, RegisterHook};
+use crate::{
+    failure::{Failure, Reason},
+    hook::{
+        self, Delivery, DeregisterHook, Hook, HookEvent, RegisterHook, RespondToHook, Subscription,
+        TIMEOUT_LIMIT_MS,
+    },
+    mutation::blocking,
+};
+
+type Events = Pin<Box<dyn Stream<Item = Result<v1::HookEvent, Status>> + Send>>;
 
 impl Keyed for v1::RegisterHookRequest {
     fn client_operation_id(&self) -> &str {
@@ -21,6 +30,12 @@ impl Keyed for v1::RegisterHookRequest {
 }
 
 impl Keyed for v1::DeregisterHookRequest {
+    fn client_operation_id(&self) -> &str {
+        &self.client_operation_id
+    }
+}
+
+impl Keyed for v1::RespondToHookRequest {
     fn client_operation_id(&self) -> &str {
         &self.client_operation_id
     }
@@ -47,7 +62,7 @@ impl HookService for Arc<Services> {
         request: Request<v1::RegisterHookRequest>,
     ) -> Result<Response<v1::Hook>, Status> {
         let asked = request.get_ref();
-        self.check_repository(&asked.repo_path).await?;
+        self.check_change(&request, &asked.repo_path).await?;
         let hook = Hook::new(
             asked.name.clone(),
             asked.command.clone(),
@@ -55,7 +70,8 @@ impl HookService for Arc<Services> {
             asked.timeout_ms,
             asked.fail_open,
         )?;
-        let mutation = RegisterHook::new(hook, Arc::clone(&self.hooks));
+        check_unconfined(&request).await?;
+        let mutation = RegisterHook::new(hook, Arc::clone(self.hooks.registry()));
         self.change(
             "/heddle.v1.HookService/RegisterHook",
             request,
@@ -70,8 +86,8 @@ impl HookService for Arc<Services> {
         request: Request<v1::DeregisterHookRequest>,
     ) -> Result<Response<v1::DeleteResponse>, Status> {
         let asked = request.get_ref();
-        self.check_repository(&asked.repo_path).await?;
-        let mutation = DeregisterHook::new(asked.name.clone(), Arc::clone(&self.hooks))?;
+        self.check_change(&request, &asked.repo_path).await?;
+        let mutation = DeregisterHook::new(asked.name.clone(), Arc::clone(self.hooks.registry()))?;
         self.change(
             "/heddle.v1.HookService/DeregisterHook",
             request,
@@ -86,7 +102,7 @@ impl HookService for Arc<Services> {
         request: Request<v1::ListHooksRequest>,
     ) -> Result<Response<v1::ListHooksResponse>, Status> {
         self.check_repository(&request.get_ref().repo_path).await?;
-        let hooks = self.hooks.hooks();
+        let hooks = self.hooks.registry().hooks();
         let answer = || v1::ListHooksResponse {
             hooks: hooks.iter().map(to_proto).collect(),
         };
@@ -124,19 +140,108 @@ impl HookService for Arc<Services> {
         }))
     }
 
-    type SubscribeHookEventsStream = Pending<v1::HookEvent>;
+    type SubscribeHookEventsStream = Events;
 
     async fn subscribe_hook_events(
         &self,
-        _: Request<v1::SubscribeHookEventsRequest>,
-    ) -> Result<Response<Self::SubscribeHookEventsStream>, Status> {
-        Err(not_yet("HookService.SubscribeHookEvents"))
+        request: Request<v1::SubscribeHookEventsRequest>,
+    ) -> Result<Response<Events>, Status> {
+        let pid = request
+            .extensions()
+            .get::<ConnectionCalls>()
+            .and_then(|peer| peer.pid);
+        let asked = request.into_inner();
+        self.check_repository(&asked.repo_path).await?;
+        let events = hook::events(&asked.events)?;
+        let timeout = match asked.timeout_ms {
+            0 => None,
+            ms if ms <= TIMEOUT_LIMIT_MS => Some(Duration::from_millis(ms.into())),
+            ms => return Err(too_long(ms).into()),
+        };
+        let name = match pid {
+            Some(pid) => format!("subscriber (pid {pid})"),
+            None => "subscriber".to_owned(),
+        };
+        let subscription = self.hooks.subscribe(name, events, timeout);
+        Ok(Response::new(Box::pin(deliveries(subscription))))
     }
 
     async fn respond_to_hook(
         &self,
-        _: Request<v1::RespondToHookRequest>,
+        request: Request<v1::RespondToHookRequest>,
     ) -> Result<Response<v1::RespondToHookResponse>, Status> {
-        Err(not_yet("HookService.RespondToHook"))
+        let asked = request.get_ref();
+        self.check_change(&request, &asked.repo_path).await?;
+        if request.metadata().contains_key("heddle-transaction-id") {
+            return Err(Failure::new(
+                Reason::InvalidField,
+                "RespondToHook cannot be part of a transaction; call it without heddle-transaction-id",
+            )
+            .into());
+        }
+        let mutation = RespondToHook::new(
+            Arc::clone(&self.hooks),
+            &asked.hook_event_id,
+            &asked.abort,
+            &asked.extra_signals_json,
+        )?;
+        if asked.client_operation_id.is_empty() {
+            // Nothing is kept of it, so there is nothing to make durable.
+            let accepted = mutation.answer();
+            return Ok(Response::new(v1::RespondToHookResponse { accepted }));
+        }
+        self.change(
+            "/heddle.v1.HookService/RespondToHook",
+            request,
+            mutation,
+            |accepted| {
+                let accepted = *accepted;
+                v1::RespondToHookResponse { accepted }.encode_to_vec()
+            },
+        )
+        .await
+    }
+}
+
+/// Accepts a command only from a caller who is no more confined than this process (G5).
+async fn check_unconfined<R>(request: &Request<R>) -> Result<(), Failure> {
+    let connection = request.extensions().get::<ConnectionCalls>().cloned();
+    let connection = connection.ok_or_else(|| {
+        Failure::new(
+            Reason::HookFromSandbox,
+            "the caller may not register a command: it is not known who it is; connect to the daemon's socket",
+        )
+    })?;
+    blocking(move || connection.process.check_unconfined()).await
+}
+
+fn too_long(ms: u32) -> Failure {
+    Failure::field(
+        Reason::InvalidField,
+        "timeout_ms",
+        format!(
+            "a subscriber cannot be waited for {ms} ms; ask for at most {TIMEOUT_LIMIT_MS} ms (10 minutes), or 0 for the configured time"
+        ),
+    )
+}
+
+fn deliveries(
+    subscription: Subscription,
+) -> impl Stream<Item = Result<v1::HookEvent, Status>> + Send {
+    stream::try_unfold(subscription, async |mut subscription| {
+        let delivery = subscription.next().await?;
+        Ok(Some((event_to_proto(delivery), subscription)))
+    })
+}
+
+fn event_to_proto(delivery: Delivery) -> v1::HookEvent {
+    v1::HookEvent {
+        hook_event_id: delivery.id.to_string(),
+        event_name: delivery.event,
+        payload_json: delivery.payload.as_ref().to_owned(),
+        emitted_at: Some(prost_types::Timestamp {
+            seconds: delivery.emitted_ms.div_euclid(1_000),
+            nanos: (delivery.emitted_ms.rem_euclid(1_000) * 1_000_000) as i32,
+        }),
     }
 }

@@ -6,7 +6,7 @@ use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::ConnectionCalls;
+use super::{ConnectionCalls, RESPONSE_LIMIT};
 
 /// Time in which a client must have read a large answer.
 const READING_TIME: Duration = Duration::from_secs(30);
@@ -14,6 +14,18 @@ const READING_TIME: Duration = Duration::from_secs(30);
 pub(super) const LARGE: usize = 256 * 1024;
 /// Large answers that one connection may have in memory.
 pub(super) const LARGE_PER_CONNECTION: usize = 2;
+
+/// As many of these as one answer can hold, with room for what else it says (G8).
+pub(super) fn fitting<M: Message>(all: impl IntoIterator<Item = M>) -> Vec<M> {
+    let mut left = RESPONSE_LIMIT - 256 * 1024;
+    all.into_iter()
+        .take_while(|one| {
+            // The tag and the length of a field.
+            let rest = left.checked_sub(one.encoded_len() + 8);
+            rest.map(|rest| left = rest).is_some()
+        })
+        .collect()
+}
 
 /// The place of one large answer among the few that may be in memory at once. It goes with the
 /// response, so that the place is given back only when the client has read it.

@@ -5,10 +5,7 @@ use std::{convert::Infallible, marker::PhantomData, pin::Pin, sync::Arc, task};
 use futures_util::Stream;
 use tonic::{Request, Response, Status};
 
-use super::{
-    Services,
-    proto::{local, v1},
-};
+use super::{Services, proto::v1};
 use crate::failure::{Failure, Reason};
 
 /// The answer of a method that is in the contract and not in this version.
@@ -68,13 +65,6 @@ macro_rules! not_yet_service {
     };
 }
 
-not_yet_service!(v1::transaction_service_server::TransactionService {
-    begin_transaction(BeginTransactionRequest) -> BeginTransactionResponse as "TransactionService.BeginTransaction";
-    commit_transaction(CommitTransactionRequest) -> CommitTransactionResponse as "TransactionService.CommitTransaction";
-    abort_transaction(AbortTransactionRequest) -> AbortTransactionResponse as "TransactionService.AbortTransaction";
-    get_transaction_status(GetTransactionStatusRequest) -> TransactionStatus as "TransactionService.GetTransactionStatus";
-} streams {});
-
 not_yet_service!(v1::discussion_service_server::DiscussionService {
     open_discussion(OpenDiscussionRequest) -> Discussion as "DiscussionService.OpenDiscussion";
     append_turn(AppendTurnRequest) -> Discussion as "DiscussionService.AppendTurn";
@@ -99,8 +89,3 @@ not_yet_service!(v1::signal_service_server::SignalService {
 } streams {
     SubscribeSignalUpdatesStream: subscribe_signal_updates(SubscribeSignalUpdatesRequest) -> SignalUpdate as "SignalService.SubscribeSignalUpdates";
 });
-
-not_yet_service!(local::upkeep_service_server::UpkeepService {
-    collect_garbage(CollectGarbageRequest) -> CollectGarbageResponse as "UpkeepService.CollectGarbage";
-    check_repository(CheckRepositoryRequest) -> CheckRepositoryResponse as "UpkeepService.CheckRepository";
-} streams {});

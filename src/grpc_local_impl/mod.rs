@@ -4,6 +4,8 @@
 mod call;
 mod connection;
 mod daemon;
+mod expiry;
+mod hook_run;
 mod hooks;
 mod large;
 mod later;
@@ -12,29 +14,34 @@ mod operations;
 pub mod proto;
 mod status;
 mod threads;
+mod transactions;
+mod upkeep;
 mod worktree;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 
 pub use connection::ConnectionCalls;
 pub use daemon::DaemonFacts;
+pub use expiry::DEFAULT_TRANSACTION_TIMEOUT;
 pub use layer::CallLayer;
 pub use status::{code, to_status};
 
 use crate::{
     capture::Captures,
+    command::Reviver,
     failure::Failure,
     git::{IdentitySource, Repository},
-    hook::Registry,
-    mutation::{Road, blocking},
+    hook::{HookSettings, Hooks},
+    mutation::{Listeners, Road, blocking},
     status::Status,
     store::Store,
     thread::Places,
+    transaction::Ledger,
 };
 
 /// Bytes of one request at most; gRPC's own default.
@@ -56,10 +63,15 @@ pub struct Services {
     pub store: Store,
     /// The road of every write.
     pub road: Road,
-    /// The registered hooks.
-    pub hooks: Arc<Registry>,
+    /// The hooks, registered and listening.
+    pub hooks: Arc<Hooks>,
     /// Captures and restores.
     pub captures: Arc<Captures>,
+    /// The calls that are buffered in transactions.
+    pub ledger: Arc<Ledger>,
+    /// Notified when a transaction has begun.
+    pub transactions_changed: Notify,
+    transaction_timeout: watch::Sender<Duration>,
     /// Counters.
     pub status: Arc<Status>,
     /// What `GetStatus` tells of the process, and how `Shutdown` ends it.
@@ -71,7 +83,8 @@ pub struct Services {
 }
 
 impl Services {
-    /// Puts the store, the road and the registry together.
+    /// Puts the store, the road and the hooks together. `guard` is the heddle executable, where this
+    /// process is one ([`Hooks::new`]).
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -80,14 +93,32 @@ impl Services {
         store: Store,
         daemon: DaemonFacts,
         draining: CancellationToken,
+        guard: Option<PathBuf>,
+        settings: HookSettings,
     ) -> Result<Self, Failure> {
+        let status = Arc::new(Status::new(proto::methods()));
+        let root = repository.root().to_owned();
+        let hooks = Hooks::new(&store, root, guard, status.activity.clone())?;
+        hooks.configure(settings);
+        let hooks = Arc::new(hooks);
+        let listeners: Arc<dyn Listeners> = Arc::clone(&hooks) as _;
+        let reviver = Arc::new(Reviver::new(Arc::clone(hooks.registry())));
+        let ledger = Arc::new(Ledger::new(store.clone(), reviver));
         let places = Arc::new(Places::new(repository.clone(), store.clone()));
         Ok(Self {
             captures: Arc::new(Captures::new(places)),
             identity: repository.identity_source(),
-            road: Road::new(store.clone(), &repository)?,
-            hooks: Arc::new(Registry::load(&store)?),
-            status: Arc::new(Status::new(proto::methods())),
+            road: Road::new(
+                store.clone(),
+                &repository,
+                listeners,
+                Arc::clone(&ledger) as _,
+            )?,
+            ledger,
+            transactions_changed: Notify::new(),
+            transaction_timeout: watch::Sender::new(DEFAULT_TRANSACTION_TIMEOUT),
+            hooks,
+            status,
             repository,
             store,
             daemon,
@@ -165,6 +196,12 @@ impl Services {
             ))
             .add_service(with_limits!(
                 local::daemon_service_server::DaemonServiceServer<Arc<Self>>
+            ))
+            .add_service(with_limits!(
+                local::hook_run_service_server::HookRunServiceServer<Arc<Self>>
+            ))
+            .add_service(with_limits!(
+                local::transaction_list_service_server::TransactionListServiceServer<Arc<Self>>
             ))
             .add_service(with_limits!(
                 local::upkeep_service_server::UpkeepServiceServer<Arc<Self>>

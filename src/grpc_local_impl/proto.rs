@@ -30,6 +30,8 @@ pub const SERVICES: &[&str] = &[
     "heddle.v1.SignalService",
     "heddle.v1.ThreadWorkflowService",
     "heddle.local.v1.DaemonService",
+    "heddle.local.v1.HookRunService",
+    "heddle.local.v1.TransactionListService",
     "heddle.local.v1.UpkeepService",
     "heddle.local.v1.WorktreeService",
 ];

@@ -23,12 +23,27 @@ pub const fn code(reason: Reason) -> Code {
         | Reason::StateAmbiguous
         | Reason::NotAState
         | Reason::PathInvalid => Code::InvalidArgument,
-        Reason::ThreadUnknown | Reason::StateUnknown | Reason::PathUnknown => Code::NotFound,
+        Reason::TransactionUnknown
+        | Reason::ThreadUnknown
+        | Reason::StateUnknown
+        | Reason::PathUnknown
+        | Reason::HookUnknown => Code::NotFound,
         Reason::ThreadExists => Code::AlreadyExists,
-        Reason::ThreadMoved | Reason::WorktreeChanged | Reason::IndexLocked => Code::Aborted,
+        Reason::ThreadMoved
+        | Reason::TransactionConflict
+        | Reason::WorktreeChanged
+        | Reason::IndexLocked => Code::Aborted,
         Reason::OperationIdReused
+        | Reason::TransactionActive
+        | Reason::TransactionNotActive
+        | Reason::TransactionAborted
+        | Reason::TransactionThread
+        | Reason::NotBufferable
         | Reason::StoreReadOnly
         | Reason::StoreNewer
+        | Reason::HookVetoed
+        | Reason::HookReentrant
+        | Reason::HookTooDeep
         | Reason::NothingToUndo
         | Reason::NoWorktree
         | Reason::WorktreeGone
@@ -37,7 +52,10 @@ pub const fn code(reason: Reason) -> Code {
         | Reason::RepositoryRefused => Code::FailedPrecondition,
         Reason::MessageTooLarge
         | Reason::TooManyHooks
+        | Reason::TransactionFull
+        | Reason::TooManyTransactions
         | Reason::TooManyStreams
+        | Reason::HookEventsMissed
         | Reason::WriteQueueFull
         | Reason::StoreFull => Code::ResourceExhausted,
         Reason::MethodUnknown | Reason::NotImplemented | Reason::ProtocolViolation => {
@@ -48,6 +66,7 @@ pub const fn code(reason: Reason) -> Code {
         | Reason::StoreLost
         | Reason::StoreStopped
         | Reason::StoreBusy => Code::Unavailable,
+        Reason::HookFromSandbox => Code::PermissionDenied,
         Reason::StoreCorrupt => Code::DataLoss,
         Reason::StoreIo | Reason::Internal => Code::Internal,
     }
@@ -55,11 +74,12 @@ pub const fn code(reason: Reason) -> Code {
 
 /// A failure as a status.
 pub fn to_status(failure: Failure) -> Status {
-    let mut details = ErrorDetails::with_error_info(
-        failure.reason.name(),
-        DOMAIN,
-        HashMap::<String, String>::new(),
-    );
+    let metadata: HashMap<String, String> = failure
+        .metadata
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    let mut details = ErrorDetails::with_error_info(failure.reason.name(), DOMAIN, metadata);
     if !failure.fields.is_empty() {
         let violations = failure
             .fields

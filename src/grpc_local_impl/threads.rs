@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status};
 use super::{
     Services,
     call::Keyed,
+    large::fitting,
     later::{Pending, not_yet},
     proto::v1::{self, thread_workflow_service_server::ThreadWorkflowService},
 };
@@ -63,7 +64,7 @@ impl ThreadWorkflowService for Arc<Services> {
         request: Request<v1::StartThreadRequest>,
     ) -> Result<Response<v1::ThreadSummary>, Status> {
         let asked = request.get_ref();
-        self.check_repository(&asked.repo_path).await?;
+        self.check_change(&request, &asked.repo_path).await?;
         let given = |text: &String| (!text.is_empty()).then(|| text.clone());
         let start = StartThreadRequest {
             repo_path: asked.repo_path.clone(),
@@ -74,10 +75,11 @@ impl ThreadWorkflowService for Arc<Services> {
             model: given(&asked.model),
         };
         let places = Arc::clone(self.captures.places());
+        let gates = self.gates(request.metadata())?;
         self.change(
             "/heddle.v1.ThreadWorkflowService/StartThread",
             request,
-            StartThread::new(places, start),
+            StartThread::new(places, start, gates),
             |thread| alone(thread).encode_to_vec(),
         )
         .await
@@ -88,9 +90,12 @@ impl ThreadWorkflowService for Arc<Services> {
         request: Request<v1::ListThreadsRequest>,
     ) -> Result<Response<v1::ListThreadsResponse>, Status> {
         let repo_path = request.into_inner().repo_path;
-        let threads = self.overview(&repo_path).await?.all();
+        let all = self.overview(&repo_path).await?.all();
+        let count = all.len();
+        let threads = fitting(all.into_iter().map(to_proto));
         Ok(Response::new(v1::ListThreadsResponse {
-            threads: threads.into_iter().map(to_proto).collect(),
+            truncated: threads.len() < count,
+            threads,
         }))
     }
 
@@ -130,7 +135,7 @@ impl ThreadWorkflowService for Arc<Services> {
         request: Request<v1::CaptureThreadRequest>,
     ) -> Result<Response<v1::CaptureThreadResponse>, Status> {
         let asked = request.get_ref();
-        self.check_repository(&asked.repo_path).await?;
+        self.check_change(&request, &asked.repo_path).await?;
         let capture = CaptureRequest {
             repo_path: asked.repo_path.clone(),
             thread: asked.name.clone(),
@@ -138,7 +143,8 @@ impl ThreadWorkflowService for Arc<Services> {
             confidence: asked.confidence,
         };
         let caller = self.caller(&request)?;
-        let mutation = CaptureThread::new(Arc::clone(&self.captures), capture, caller)?;
+        let gates = self.gates(request.metadata())?;
+        let mutation = CaptureThread::new(Arc::clone(&self.captures), capture, caller, gates)?;
         self.change(
             "/heddle.v1.ThreadWorkflowService/CaptureThread",
             request,
@@ -155,12 +161,13 @@ impl ThreadWorkflowService for Arc<Services> {
         let v1::CompleteThreadRequest {
             repo_path, name, ..
         } = request.get_ref().clone();
-        self.check_repository(&repo_path).await?;
+        self.check_change(&request, &repo_path).await?;
         let places = Arc::clone(self.captures.places());
+        let gates = self.gates(request.metadata())?;
         self.change(
             "/heddle.v1.ThreadWorkflowService/CompleteThread",
             request,
-            CompleteThread::new(places, repo_path, name),
+            CompleteThread::new(places, repo_path, name, gates),
             |(thread, _)| alone(thread).encode_to_vec(),
         )
         .await
@@ -227,7 +234,7 @@ impl Services {
             .one(&ThreadName::known(thread.clone()))
         {
             Ok(mut summary) => {
-                // What this event made of it, not what later ones did.
+                // The state that this event led to, not the one that later ones did.
                 summary.thread.current_state = operation.state_id.clone();
                 Some(to_proto(summary))
             }
@@ -299,7 +306,7 @@ fn captured_to_proto(captured: &Captured) -> v1::CaptureThreadResponse {
         state_id: captured.state.to_vec(),
         coordination_status: captured.coordination_status.to_owned(),
         unchanged: captured.unchanged,
-        left_out: left_out.map(left_out_to_proto).collect(),
+        left_out: fitting(left_out.map(left_out_to_proto)),
         parent_state: captured
             .parent
             .map(|state| state.to_vec())

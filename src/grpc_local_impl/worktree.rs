@@ -8,12 +8,13 @@ use tonic::{Request, Response, Status};
 use super::{
     ConnectionCalls, RESPONSE_LIMIT, Services,
     call::Keyed,
+    large::fitting,
     proto::local::{self, restore_target::Target as To, worktree_service_server::WorktreeService},
     threads::NAMED,
 };
 use crate::{
     capture::{CompareRequest, RestoreRequest, RestoreState, Restored, Target, compare, preview},
-    git::{FileChange, FileChangeKind, shown_path},
+    git::{FileChange, FileChangeKind, begin_after, shown_path},
 };
 
 /// Changes in one answer.
@@ -44,14 +45,13 @@ impl WorktreeService for Arc<Services> {
             paths: asked.paths,
             update_index: false,
         };
-        let place = self.place_for_large(connection.as_ref()).await?;
         let preview = preview(&self.captures, restore).await?;
-        let after = asked.after_path.as_str();
-        let begin = preview
-            .changes
-            .partition_point(|change| !after.is_empty() && change.path <= after.as_bytes());
+        // Not while a worktree is waited for: others need the places too.
+        let place = self.place_for_large(connection.as_ref()).await?;
+        let after = &asked.after_path;
+        let begin = begin_after(&preview.changes, |change| change.path.as_ref(), after);
         let rest = preview.changes[begin..].iter().map(FileChange::from);
-        let changes = fitting(rest.map(to_proto));
+        let changes = fitting(rest.take(PAGE).map(to_proto));
         let truncated = begin + changes.len() < preview.changes.len();
         Ok(place.send(local::PreviewRestoreResponse {
             state_id: preview.state.to_vec(),
@@ -68,7 +68,7 @@ impl WorktreeService for Arc<Services> {
         request: Request<local::RestoreStateRequest>,
     ) -> Result<Response<local::RestoreStateResponse>, Status> {
         let asked = request.get_ref().clone();
-        self.check_repository(&asked.repo_path).await?;
+        self.check_change(&request, &asked.repo_path).await?;
         let restore = RestoreRequest {
             repo_path: asked.repo_path,
             target: target(asked.target),
@@ -76,7 +76,8 @@ impl WorktreeService for Arc<Services> {
             update_index: asked.update_index,
         };
         let caller = self.caller(&request)?;
-        let mutation = RestoreState::new(Arc::clone(&self.captures), restore, caller);
+        let gates = self.gates(request.metadata())?;
+        let mutation = RestoreState::new(Arc::clone(&self.captures), restore, caller, gates);
         self.change(
             "/heddle.local.v1.WorktreeService/RestoreState",
             request,
@@ -93,7 +94,6 @@ impl WorktreeService for Arc<Services> {
         let connection = request.extensions().get::<ConnectionCalls>().cloned();
         let asked = request.into_inner();
         self.check_repository(&asked.repo_path).await?;
-        let place = self.place_for_large(connection.as_ref()).await?;
         let compared = compare(
             &self.captures,
             CompareRequest {
@@ -108,6 +108,7 @@ impl WorktreeService for Arc<Services> {
             },
         )
         .await?;
+        let place = self.place_for_large(connection.as_ref()).await?;
         let told = compared.page.changes.len();
         let changes = fitting(compared.page.changes.into_iter().map(to_proto));
         let truncated = compared.page.truncated || changes.len() < told;
@@ -130,18 +131,6 @@ fn target(asked: Option<local::RestoreTarget>) -> Target {
         Some(To::Undo(steps)) => Target::Undo(steps),
         Some(To::Redo(steps)) => Target::Redo(steps),
     }
-}
-
-/// As many as one answer can hold.
-fn fitting(changes: impl Iterator<Item = local::FileChange>) -> Vec<local::FileChange> {
-    let mut left = RESPONSE_LIMIT - 64 * 1024;
-    changes
-        .take(PAGE)
-        .take_while(|change| {
-            let rest = left.checked_sub(change.encoded_len() + 8);
-            rest.map(|rest| left = rest).is_some()
-        })
-        .collect()
 }
 
 fn next_path(truncated: bool, changes: &[local::FileChange]) -> String {
@@ -183,6 +172,7 @@ fn to_proto(change: FileChange) -> local::FileChange {
 
 fn restored_to_proto(restored: &Restored) -> local::RestoreStateResponse {
     let changes = restored.changes.iter().take(NAMED).map(FileChange::from);
+    let changes = fitting(changes.map(to_proto));
     let (undo_left, redo_left) = restored.steps_left;
     local::RestoreStateResponse {
         state_id: restored.state.to_vec(),
@@ -190,8 +180,8 @@ fn restored_to_proto(restored: &Restored) -> local::RestoreStateResponse {
         thread: restored.thread.clone(),
         written: restored.checked_out.written,
         removed: restored.checked_out.removed,
-        changes: changes.map(to_proto).collect(),
-        truncated: restored.changes.len() > NAMED,
+        truncated: restored.changes.len() > changes.len(),
+        changes,
         undo_left,
         redo_left,
         left_alone: restored.left_alone.iter().take(NAMED).cloned().collect(),

@@ -2,10 +2,17 @@
 
 use std::sync::Arc;
 
-use super::{HOOK_LIMIT, Hook, Registry, check_name};
+use uuid::Uuid;
+
+use super::{
+    HOOK_LIMIT, Hook, HookEvent, Hooks, OUTPUT_LIMIT, Registry,
+    answer::{Answer, extra_signals, shortened},
+    check_name, payload,
+    subscriber::Claim,
+};
 use crate::{
     failure::{Failure, Reason},
-    mutation::{Entry, Mutation, Verb},
+    mutation::{Entry, Gates, Listeners, Mutation, Parcel, Told, Verb},
     store::WriteTx,
 };
 
@@ -25,6 +32,10 @@ impl RegisterHook {
 
 impl Mutation for RegisterHook {
     type Output = Hook;
+
+    fn parcel(&self) -> Option<Parcel> {
+        Some(Parcel::new("register_hook.1", &self.hook.record()))
+    }
 
     fn apply(&mut self, tx: &WriteTx<'_>) -> Result<Hook, Failure> {
         let (count, known) = tx.count_hooks(self.hook.name())?;
@@ -79,6 +90,10 @@ impl Mutation for DeregisterHook {
     /// Whether there was such a hook.
     type Output = bool;
 
+    fn parcel(&self) -> Option<Parcel> {
+        Some(Parcel::new("deregister_hook.1", &self.name))
+    }
+
     fn apply(&mut self, tx: &WriteTx<'_>) -> Result<bool, Failure> {
         Ok(tx.delete_hook(&self.name)?)
     }
@@ -95,6 +110,173 @@ impl Mutation for DeregisterHook {
     fn publish(&mut self, deleted: &bool) {
         if *deleted {
             self.registry.remove(&self.name);
+        }
+    }
+}
+
+/// Fires an event that is not the daemon's own: what Git does, told by Git's hooks.
+pub struct FireEvent {
+    event: HookEvent,
+    payload: Arc<str>,
+    heard: bool,
+    gates: Gates,
+}
+
+impl FireEvent {
+    /// The firing of `event` with a payload in JSON.
+    ///
+    /// # Errors
+    /// `INVALID_FIELD` for an event that the daemon fires by itself, or a payload that is none.
+    pub fn new(
+        event: HookEvent,
+        payload_json: &str,
+        hooks: &Hooks,
+        gates: Gates,
+    ) -> Result<Self, Failure> {
+        if !event.is_gits() {
+            let names = HookEvent::ALL.iter().filter(|event| event.is_gits());
+            let names: Vec<&str> = names.map(|event| event.name()).collect();
+            return Err(Failure::field(
+                Reason::InvalidField,
+                "event_name",
+                format!(
+                    "{} is fired by the daemon itself, when it happens; from outside come only {}",
+                    event.name(),
+                    names.join(", ")
+                ),
+            ));
+        }
+        Ok(Self {
+            payload: payload::checked(event, payload_json)?.into(),
+            heard: hooks.hear(event),
+            event,
+            gates,
+        })
+    }
+}
+
+impl Mutation for FireEvent {
+    /// Whether anybody listened.
+    type Output = bool;
+
+    async fn prepare(&mut self) -> Result<(), Failure> {
+        if self.heard && self.event.is_gate() {
+            let payload = Arc::clone(&self.payload);
+            self.gates.ask_about(self.event, payload).await?;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, _: &WriteTx<'_>) -> Result<bool, Failure> {
+        Ok(self.heard)
+    }
+
+    fn describe(&self, _: &bool) -> Option<Entry> {
+        None
+    }
+
+    fn tell(&self, _: &bool, told: &mut Told<'_>) {
+        if !self.event.is_gate() {
+            told.tell_about(self.event, &self.payload);
+        }
+    }
+}
+
+/// A live subscriber's answer to a gate.
+pub struct RespondToHook {
+    hooks: Arc<Hooks>,
+    question: Option<Uuid>,
+    answer: Answer,
+    claim: Option<Claim>,
+}
+
+impl RespondToHook {
+    /// The answer to the question `id`: a veto where `abort` says why, else a pass, perhaps with
+    /// signals in JSON.
+    ///
+    /// # Errors
+    /// `INVALID_FIELD` for signals that cannot be kept.
+    pub fn new(hooks: Arc<Hooks>, id: &str, abort: &str, signals: &str) -> Result<Self, Failure> {
+        // What is no id of ours was never asked.
+        let question = Uuid::try_parse(id).ok();
+        let asked = question.and_then(|id| hooks.subscribers.asked(id));
+        let signals = match (signals, &asked) {
+            ("", _) => Vec::new(),
+            (signals, Some((name, HookEvent::PreCapture))) => {
+                read_signals(name, signals).map_err(|why| bad_signals(&why))?
+            }
+            (_, Some((_, event))) => {
+                let why = format!("{} takes none, only pre_capture does", event.name());
+                return Err(bad_signals(&why));
+            }
+            // Nobody waits for it: there is nobody to blame for what it says.
+            (_, None) => Vec::new(),
+        };
+        let answer = if abort.trim().is_empty() {
+            Answer::Pass(signals)
+        } else {
+            Answer::Veto(shortened(abort))
+        };
+        Ok(Self {
+            hooks,
+            question,
+            answer,
+            claim: None,
+        })
+    }
+
+    /// Answers at once, without a record of it; false when nobody waits for the answer.
+    pub fn answer(mut self) -> bool {
+        let claim = self.question.and_then(|id| self.hooks.claim(id));
+        let answer = std::mem::replace(&mut self.answer, Answer::Pass(Vec::new()));
+        claim.is_some_and(|mut claim| claim.answer(answer))
+    }
+}
+
+fn read_signals(hook: &str, signals: &str) -> Result<Vec<crate::mutation::ExtraSignal>, String> {
+    if signals.len() > OUTPUT_LIMIT {
+        return Err(format!(
+            "they have {} bytes, and {OUTPUT_LIMIT} are the limit",
+            signals.len()
+        ));
+    }
+    let signals = serde_json::from_str(signals).map_err(|error| error.to_string())?;
+    extra_signals(hook, &signals)
+}
+
+fn bad_signals(why: &str) -> Failure {
+    Failure::field(
+        Reason::InvalidField,
+        "extra_signals_json",
+        format!(
+            "the extra signals cannot be kept: {why}; see the response schema of `heddle hook schema pre_capture`"
+        ),
+    )
+}
+
+/// With a key the answer is recorded, so that a retry of it is not taken for a second answer.
+impl Mutation for RespondToHook {
+    /// Whether it counted.
+    type Output = bool;
+
+    async fn prepare(&mut self) -> Result<(), Failure> {
+        self.claim = self.question.and_then(|id| self.hooks.claim(id));
+        Ok(())
+    }
+
+    fn apply(&mut self, _: &WriteTx<'_>) -> Result<bool, Failure> {
+        Ok(self.claim.as_ref().is_some_and(Claim::is_waited_for))
+    }
+
+    fn describe(&self, _: &bool) -> Option<Entry> {
+        None
+    }
+
+    fn publish(&mut self, accepted: &bool) {
+        let answer = std::mem::replace(&mut self.answer, Answer::Pass(Vec::new()));
+        if let Some(claim) = self.claim.as_mut().filter(|_| *accepted) {
+            // Whoever asked may have stopped waiting in the last moment; what was recorded stays.
+            claim.answer(answer);
         }
     }
 }

@@ -1,15 +1,37 @@
-//! Hooks: commands that are told of events, or asked about them. This version keeps the registry;
-//! nothing fires yet.
+//! Hooks: commands and live subscribers that are asked about what is about to happen, and told of
+//! what has. A command that fails vetoes; a subscriber that fails lets pass.
 
+mod answer;
 mod commands;
-mod event;
+mod confinement;
+mod guard;
+mod heard;
+mod hooks;
+mod notices;
+mod payload;
 mod registry;
+mod run;
+mod running;
 mod schema;
+mod stream;
+mod subscriber;
+mod telling;
+mod trial;
 
-pub use commands::{DeregisterHook, RegisterHook};
-pub use event::HookEvent;
+pub use commands::{DeregisterHook, FireEvent, RegisterHook, RespondToHook};
+pub use confinement::PeerProcess;
+pub use guard::guard;
+pub use hooks::{HOOK_TOKEN, HookSettings, Hooks, RUNNING_LIMIT};
+pub use notices::LAG_LIMIT;
+pub use payload::PAYLOAD_LIMIT;
 pub use registry::Registry;
+pub use run::OUTPUT_LIMIT;
 pub use schema::{EventSchema, schemas};
+pub use stream::Subscription;
+pub use subscriber::Delivery;
+pub use trial::{Trial, TrialRequest};
+
+pub use crate::mutation::HookEvent;
 
 use crate::{
     failure::{Failure, Reason},
@@ -60,17 +82,10 @@ impl Hook {
                 ),
             ));
         }
-        let mut known = Vec::with_capacity(events.len());
-        for event in events {
-            let event = HookEvent::named(event, "events")?;
-            if !known.contains(&event) {
-                known.push(event);
-            }
-        }
         Ok(Self {
             name,
             command,
-            events: known,
+            events: self::events(events)?,
             timeout_ms,
             fail_open,
         })
@@ -101,6 +116,20 @@ impl Hook {
         self.fail_open
     }
 
+    /// The hook of a record: it was checked when it was kept.
+    ///
+    /// # Errors
+    /// `HOOK_EVENT_UNKNOWN` for an event that this version does not know.
+    pub(crate) fn of(record: HookRecord) -> Result<Self, Failure> {
+        Ok(Self {
+            events: self::events(&record.events)?,
+            name: record.name,
+            command: record.command,
+            timeout_ms: record.timeout_ms,
+            fail_open: record.fail_open,
+        })
+    }
+
     fn record(&self) -> HookRecord {
         HookRecord {
             name: self.name.clone(),
@@ -114,6 +143,21 @@ impl Hook {
             fail_open: self.fail_open,
         }
     }
+}
+
+/// The events of these names, each once.
+///
+/// # Errors
+/// `HOOK_EVENT_UNKNOWN` for a name that is none.
+pub fn events(names: &[String]) -> Result<Vec<HookEvent>, Failure> {
+    let mut known = Vec::with_capacity(names.len().min(HookEvent::ALL.len()));
+    for name in names {
+        let event = HookEvent::named(name, "events")?;
+        if !known.contains(&event) {
+            known.push(event);
+        }
+    }
+    Ok(known)
 }
 
 /// Checks a hook's name.

@@ -3,13 +3,14 @@
 
 use std::sync::{Arc, RwLock};
 
-use super::Hook;
+use super::{Hook, HookEvent, heard::Heard};
 use crate::{failure::Failure, store::Store};
 
 /// The hooks of one repository, in the order of registration.
 #[derive(Debug, Default)]
 pub struct Registry {
     hooks: RwLock<Arc<Vec<Hook>>>,
+    heard: Heard,
 }
 
 impl Registry {
@@ -18,7 +19,7 @@ impl Registry {
     /// # Errors
     /// When the store cannot be read, or has a hook that this version does not understand.
     pub fn load(store: &Store) -> Result<Self, Failure> {
-        let hooks = store
+        let hooks: Vec<Hook> = store
             .read(|tx| tx.hooks())?
             .into_iter()
             .map(|row| {
@@ -31,8 +32,11 @@ impl Registry {
                 )
             })
             .collect::<Result<_, _>>()?;
+        let heard = Heard::default();
+        heard.set(hooks.iter().map(Hook::events));
         Ok(Self {
             hooks: RwLock::new(Arc::new(hooks)),
+            heard,
         })
     }
 
@@ -43,6 +47,21 @@ impl Registry {
             .read()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         Arc::clone(&hooks)
+    }
+
+    /// Whether a hook is run for this event.
+    pub(super) fn hear(&self, event: HookEvent) -> bool {
+        self.heard.has(event)
+    }
+
+    /// The hooks that are run for this event, in the order of registration.
+    pub(super) fn hooks_of(&self, event: HookEvent) -> Vec<Hook> {
+        if !self.hear(event) {
+            return Vec::new();
+        }
+        let hooks = self.hooks();
+        let of = |hook: &&Hook| hook.events.is_empty() || hook.events.contains(&event);
+        hooks.iter().filter(of).cloned().collect()
     }
 
     pub(super) fn put(&self, hook: &Hook) {
@@ -64,5 +83,6 @@ impl Registry {
             .write()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         change(Arc::make_mut(&mut hooks));
+        self.heard.set(hooks.iter().map(Hook::events));
     }
 }

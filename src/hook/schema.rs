@@ -27,13 +27,13 @@ pub fn schemas(event: Option<HookEvent>) -> Vec<EventSchema> {
         .map(|event| EventSchema {
             event,
             version: SCHEMA_VERSION,
-            payload: payload(event).to_string(),
+            payload: payload_schema(event).to_string(),
             response: response(event).to_string(),
         })
         .collect()
 }
 
-fn payload(event: HookEvent) -> Value {
+pub(super) fn payload_schema(event: HookEvent) -> Value {
     let text = || json!({ "type": "string" });
     let texts = || json!({ "type": "array", "items": { "type": "string" } });
     let fields: Vec<(&str, Value)> = match event {
@@ -64,6 +64,19 @@ fn payload(event: HookEvent) -> Value {
     let required = fields.iter().map(|(name, _)| *name).collect::<Vec<_>>();
     let mut schema = object(event.name(), event.meaning(), fields.clone());
     schema["required"] = json!(required);
+    if event == HookEvent::PreCapture {
+        let properties = &mut schema["properties"];
+        let described = |kind, why| json!({ "type": kind, "description": why });
+        properties["tree"] = described(
+            "string",
+            "Git's tree of what is about to be captured, in lower-case hex.",
+        );
+        properties["worktree"] = described("string", "The worktree that it was taken from.");
+        properties["truncated"] = described(
+            "boolean",
+            "Whether `changed_paths` is not all, because a message has no room for it; only live subscribers see this.",
+        );
+    }
     schema
 }
 

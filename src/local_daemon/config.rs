@@ -13,7 +13,12 @@ use serde::Deserialize;
 use tokio::sync::Notify;
 
 use super::{activation::ListenerSource, default_pid_path, default_socket_path};
-use crate::git::Repository;
+use crate::{
+    git::{DEFAULT_SIZE_GUARD, Repository},
+    grpc_local_impl::DEFAULT_TRANSACTION_TIMEOUT,
+    hook::{HookSettings, TIMEOUT_LIMIT_MS},
+    upkeep::Keep,
+};
 
 /// Time that a stop gives to what is in flight.
 const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,6 +37,9 @@ pub struct LocalDaemonConfig {
     pub default_idle_timeout: Option<Duration>,
     /// Notified to read `config.toml` again (SIGHUP).
     pub reload: Arc<Notify>,
+    /// The heddle executable, where this process is one: hooks' commands are run by it, so that they
+    /// end with the daemon, however that ends. Without one, a daemon that is killed leaves them.
+    pub hook_guard: Option<PathBuf>,
     /// Called once, when the daemon is ready: lock held, store recovered, socket listening.
     pub ready: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -56,6 +64,7 @@ impl LocalDaemonConfig {
             overrides: Overrides::default(),
             default_idle_timeout: None,
             reload: Arc::new(Notify::new()),
+            hook_guard: None,
             ready: None,
         }
     }
@@ -76,6 +85,25 @@ impl LocalDaemonConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct FileSettings {
     agent: AgentSettings,
+    captures: CaptureSettings,
+    hooks: HookTimes,
+    transactions: TransactionTimes,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TransactionTimes {
+    #[serde(deserialize_with = "transaction_timeout")]
+    timeout: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct HookTimes {
+    #[serde(deserialize_with = "hook_timeout")]
+    timeout: Option<Duration>,
+    #[serde(deserialize_with = "hook_timeout")]
+    subscriber_timeout: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -87,7 +115,47 @@ struct AgentSettings {
     drain_timeout: Option<Duration>,
 }
 
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct CaptureSettings {
+    keep_chains: Option<u32>,
+    keep_days: Option<u32>,
+    #[serde(deserialize_with = "size_guard")]
+    size_guard: Option<u64>,
+}
+
 impl FileSettings {
+    /// How long ended chains of captures are kept.
+    pub fn keep(&self) -> Keep {
+        let usual = Keep::default();
+        Keep {
+            chains: self.captures.keep_chains.unwrap_or(usual.chains),
+            days: self.captures.keep_days.unwrap_or(usual.days),
+        }
+    }
+
+    /// Bytes above which a file that Git does not track is left out of captures.
+    pub fn size_guard(&self) -> u64 {
+        self.captures.size_guard.unwrap_or(DEFAULT_SIZE_GUARD)
+    }
+
+    pub(super) fn hooks(&self) -> HookSettings {
+        let usual = HookSettings::default();
+        HookSettings {
+            timeout: self.hooks.timeout.unwrap_or(usual.timeout),
+            subscriber_timeout: self
+                .hooks
+                .subscriber_timeout
+                .unwrap_or(usual.subscriber_timeout),
+        }
+    }
+
+    /// How long a transaction may be left alone.
+    pub(super) fn transaction_timeout(&self) -> Duration {
+        let usual = DEFAULT_TRANSACTION_TIMEOUT;
+        self.transactions.timeout.unwrap_or(usual)
+    }
+
     /// Reads the settings; a file that is not there says nothing.
     ///
     /// # Errors
@@ -121,6 +189,56 @@ fn drain_timeout<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Dur
     parse_duration(&text)
         .map(Some)
         .map_err(serde::de::Error::custom)
+}
+
+fn size_guard<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    let text = String::deserialize(from)?;
+    parse_size(&text)
+        .map(Some)
+        .map_err(serde::de::Error::custom)
+}
+
+/// Reads a number of bytes such as `512KiB`, `64MiB` or `2GiB`.
+///
+/// # Errors
+/// When the text is none, or more than can be counted.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].trim() {
+        "B" => Some(1),
+        "KiB" => Some(1 << 10),
+        "MiB" => Some(1 << 20),
+        "GiB" => Some(1 << 30),
+        _ => None,
+    };
+    let bytes = digits.trim().parse::<u64>().ok().zip(unit);
+    bytes
+        .and_then(|(count, unit)| count.checked_mul(unit))
+        .ok_or_else(|| format!("{text:?} is not a size; write one such as 512KiB, 64MiB or 2GiB"))
+}
+
+fn hook_timeout<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(from)?;
+    let limit = Duration::from_millis(TIMEOUT_LIMIT_MS.into());
+    match parse_duration(&text).map_err(serde::de::Error::custom)? {
+        time if time.is_zero() || time > limit => Err(serde::de::Error::custom(format!(
+            "a hook can be given from 1ms to 10m, not {text:?}"
+        ))),
+        time => Ok(Some(time)),
+    }
+}
+
+fn transaction_timeout<'de, D: serde::Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(from)?;
+    match parse_duration(&text).map_err(serde::de::Error::custom)? {
+        time if time < Duration::from_secs(1) => Err(serde::de::Error::custom(format!(
+            "a transaction can be given 1s or more, not {text:?}"
+        ))),
+        time => Ok(Some(time)),
+    }
 }
 
 /// Reads a duration such as `90s`, `10m` or `1h 30m`.
@@ -164,6 +282,16 @@ mod tests {
         assert_eq!(parse_timeout("never"), Ok(None));
         for text in ["", "10", "-5s", "soon", "1y"] {
             assert!(parse_duration(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_with_their_unit() {
+        assert_eq!(parse_size("64MiB"), Ok(64 << 20));
+        assert_eq!(parse_size("1 GiB"), Ok(1 << 30));
+        assert_eq!(parse_size("0B"), Ok(0));
+        for text in ["", "64", "64MB", "-1B", "1.5MiB", "99999999999GiB"] {
+            assert!(parse_size(text).is_err(), "{text:?}");
         }
     }
 }

@@ -27,6 +27,7 @@ use tonic::service::Routes;
 use super::peer::PeerCredentials;
 use crate::{
     grpc_local_impl::{CallLayer, ConnectionCalls},
+    hook::PeerProcess,
     status::{Kind, Status},
 };
 
@@ -123,7 +124,12 @@ impl Connections {
 
         let newcomer = self.status.activity.begin(Kind::Newcomer);
         let entry = Arc::new(Entry {
-            calls: ConnectionCalls::new(peer.uid, peer.pid, newcomer),
+            calls: ConnectionCalls::new(
+                peer.uid,
+                peer.pid,
+                PeerProcess::of(&stream, peer.pid),
+                newcomer,
+            ),
             greeted: Arc::default(),
             evicted: CancellationToken::new(),
             since: Instant::now(),

@@ -24,6 +24,7 @@ impl Running {
             mut connections,
             draining,
             drain_timeout,
+            telling,
             pidfile,
             mut listener,
             acceptor,
@@ -58,6 +59,9 @@ impl Running {
         if cut > 0 {
             tracing::warn!(calls = cut, "the drain deadline cut off calls");
         }
+        // Hooks that still run are asked by calls that were cut off, or told of what is kept.
+        let left = drain_timeout.saturating_sub(began.elapsed());
+        extending(services.hooks.close(telling, left)).await;
         extending(services.road.settled()).await;
         let store = services.store.clone();
         let captures = std::sync::Arc::clone(&services.captures);

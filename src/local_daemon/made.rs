@@ -10,7 +10,7 @@ use std::{
 
 /// A file that we made: where, and which.
 #[derive(Debug)]
-pub(super) struct Made {
+pub(crate) struct Made {
     path: PathBuf,
     identity: Identity,
 }

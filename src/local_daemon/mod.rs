@@ -21,7 +21,9 @@ mod running;
 mod serve;
 mod watch;
 
-pub use config::{FileSettings, LocalDaemonConfig, Overrides, parse_duration, parse_timeout};
+pub use config::{
+    FileSettings, LocalDaemonConfig, Overrides, parse_duration, parse_size, parse_timeout,
+};
 pub use connection::{CONNECTION_LIMIT, PREFACE_DEADLINE};
 pub use holder::{Holder, ask, ask_at, lock_is_held, wait_until_free};
 pub use lock::RepositoryLock;

@@ -4,8 +4,10 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use crate::grpc_local_impl::Services;
 
-/// How far a timeout is extended each time, and how often that is said anew.
+/// How far a timeout is extended each time, and how often that is said anew. For the first time it is
+/// said early, since a unit may give less than ours does.
 const EXTENSION: Duration = Duration::from_secs(20);
+const EXTEND_FIRST: Duration = Duration::from_secs(1);
 const EXTEND_EVERY: Duration = Duration::from_secs(8);
 
 /// What the service manager is told.
@@ -58,11 +60,13 @@ pub(super) fn tell(state: State<'_>) {
 /// Runs what may take longer than the manager's timeout, and asks for more time meanwhile.
 pub(super) async fn extending<T>(work: impl Future<Output = T>) -> T {
     let mut work = std::pin::pin!(work);
+    let mut pause = EXTEND_FIRST;
     loop {
         tokio::select! {
             done = &mut work => return done,
-            () = tokio::time::sleep(EXTEND_EVERY) => tell(State::Extend(EXTENSION)),
+            () = tokio::time::sleep(pause) => tell(State::Extend(EXTENSION)),
         }
+        pause = EXTEND_EVERY;
     }
 }
 

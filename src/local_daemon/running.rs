@@ -3,7 +3,7 @@
 
 use std::{future::Future, io, path::Path, pin::pin, sync::Arc, time::Duration};
 
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -23,6 +23,7 @@ use crate::{
     git::Repository,
     grpc_local_impl::{DaemonFacts, Services, proto::local::listener::Origin},
     store::Store,
+    upkeep::{self, Keep},
 };
 
 /// Everything that a running daemon owns. The lock is last: it is given back last.
@@ -34,7 +35,9 @@ pub(super) struct Running {
     pub(super) draining: CancellationToken,
     pub(super) leave: CancellationToken,
     pub(super) idle_timeout: watch::Sender<Option<Duration>>,
+    pub(super) keep: watch::Sender<Keep>,
     pub(super) drain_timeout: Duration,
+    pub(super) telling: JoinHandle<()>,
     pub(super) pidfile: Option<PidFile>,
     pub(super) acceptor: Acceptor,
     pub(super) listener: Listener,
@@ -68,18 +71,32 @@ impl Running {
         };
         let acceptor = Acceptor::new(&listener).map_err(io_error("listen"))?;
         let (idle_timeout, idle_timeout_seen) = watch::channel(config.idle_timeout(&settings));
+        let (keep, keep_seen) = watch::channel(settings.keep());
         let draining = CancellationToken::new();
         let leave = CancellationToken::new();
         let facts = DaemonFacts {
             origin,
             socket: listener.path(),
             idle_timeout: idle_timeout_seen,
+            keep: keep_seen,
             leave: leave.clone(),
         };
-        let services = Services::new(repository.clone(), store, facts, draining.clone())?;
+        let services = Services::new(
+            repository.clone(),
+            store,
+            facts,
+            draining.clone(),
+            config.hook_guard.clone(),
+            settings.hooks(),
+        )?;
         let services = Arc::new(services);
+        services.captures.set_size_guard(settings.size_guard());
         // What a crash cut short is undone before anybody can ask.
         extending(services.recover()).await?;
+        let reconciled = upkeep::reconcile(&repository, &services.store, &services.road);
+        if let Err(failure) = extending(reconciled).await {
+            tracing::error!("refs/heddle/ may not be as the database has it: {failure}");
+        }
         let routes = services.routes().await;
         let status = Arc::clone(&services.status);
         let pidfile = match listener {
@@ -95,6 +112,9 @@ impl Running {
             repository.store_dir(),
         ]);
         folders.renew(&listener.files());
+        services.set_transaction_timeout(settings.transaction_timeout());
+        tokio::spawn(Arc::clone(&services).expire_transactions());
+        let telling = tokio::spawn(Arc::clone(&services.hooks).tell_notices());
         Ok(Self {
             drain_timeout: config.drain_timeout(&settings),
             connections: Connections::new(routes, status, draining.clone()),
@@ -104,6 +124,8 @@ impl Running {
             draining,
             leave,
             idle_timeout,
+            keep,
+            telling,
             pidfile,
             acceptor,
             listener,
@@ -127,6 +149,12 @@ impl Running {
         }
         tell(State::Ready(&self.services.summary()));
         let watchdog = tokio::spawn(watchdog(Arc::clone(&self.services)));
+        let upkeep = tokio::spawn(upkeep::by_itself(
+            self.services.store.clone(),
+            self.repository.clone(),
+            self.services.road.clone(),
+            self.keep.subscribe(),
+        ));
         let (stop, waiting) = self.serve_until(shutdown).await;
         match &stop {
             Stop::Asked => tracing::info!("asked to stop"),
@@ -134,6 +162,7 @@ impl Running {
             Stop::Broken(reason) => tracing::error!("leaving: {reason}"),
         }
         watchdog.abort();
+        upkeep.abort();
         self.drain(waiting).await;
         match stop {
             Stop::Asked | Stop::Idle => Ok(()),
@@ -206,6 +235,12 @@ impl Running {
                 self.drain_timeout = self.config.drain_timeout(&settings);
                 let idle_timeout = self.config.idle_timeout(&settings);
                 self.idle_timeout.send_replace(idle_timeout);
+                self.keep.send_replace(settings.keep());
+                let size_guard = settings.size_guard();
+                self.services.captures.set_size_guard(size_guard);
+                self.services.hooks.configure(settings.hooks());
+                self.services
+                    .set_transaction_timeout(settings.transaction_timeout());
                 tracing::info!("read config.toml again");
             }
             Err(error) => {

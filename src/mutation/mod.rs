@@ -2,6 +2,9 @@
 //! value of a [`Mutation`] and travels it; no handler writes by itself.
 
 mod blocking;
+mod buffer;
+mod event;
+mod gate;
 mod in_flight;
 mod locks;
 mod road;
@@ -10,13 +13,20 @@ mod write;
 
 use std::future::Future;
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use blocking::blocking;
+pub use buffer::{Parcel, Replayed, Revived, Transactions, Within};
+pub use event::HookEvent;
+pub use gate::{
+    Asked, DEPTH_LIMIT, ExtraSignal, Gates, HookChain, Listeners, News, Passed, PostCapture,
+    PostThreadCreate, PreCapture, PreThreadCreate, Question, Told,
+};
 pub use locks::Locks;
 pub use road::Road;
 pub use verb::Verb;
-pub use write::now_secs;
+pub use write::{log, now_millis, now_secs};
 
 use crate::{
     failure::Failure,
@@ -33,6 +43,17 @@ pub trait Mutation: Send + 'static {
     /// before [`Mutation::apply`].
     fn prepare(&mut self) -> impl Future<Output = Result<(), Failure>> + Send {
         std::future::ready(Ok(()))
+    }
+
+    /// Told before [`Mutation::prepare`] that the call is made within a transaction.
+    fn enter(&mut self, within: &Within) {
+        let _ = within;
+    }
+
+    /// The prepared change, as it is kept until its transaction is committed; `None` where it cannot
+    /// be part of one.
+    fn parcel(&self) -> Option<Parcel> {
+        None
     }
 
     /// What is about to be done outside the store that can still fail, or be cut short. Where there
@@ -75,6 +96,11 @@ pub trait Mutation: Send + 'static {
     fn refs(&self, output: &Self::Output) -> Vec<RefMove> {
         let _ = output;
         Vec::new()
+    }
+
+    /// What hooks are told of the change. It is committed with it, and told after it: at least once.
+    fn tell(&self, output: &Self::Output, told: &mut Told<'_>) {
+        let _ = (output, told);
     }
 
     /// Makes the committed change visible in memory. It runs in the order of commits, after the
@@ -160,7 +186,7 @@ impl Entry {
 }
 
 /// Who acts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Caller {
     /// The person or agent that the change is attributed to.
     pub actor: Identity,
@@ -180,9 +206,33 @@ pub struct Call {
     /// The `client_operation_id`, if one was given.
     pub key: Option<Uuid>,
     /// The transaction to buffer the call in, if one was named.
-    pub transaction: Option<String>,
+    pub transaction: Option<Uuid>,
     /// The request, encoded again: what a retry must repeat.
     pub request: Vec<u8>,
     /// Who acts.
     pub caller: Caller,
+    /// The hooks that the call came from.
+    pub hooks: HookChain,
+}
+
+impl Call {
+    /// A change of the daemon's own.
+    pub fn own(method: &'static str) -> Self {
+        Self {
+            method,
+            key: None,
+            transaction: None,
+            request: Vec::new(),
+            caller: Caller {
+                actor: Identity {
+                    name: "heddle".to_owned(),
+                    email: String::new(),
+                },
+                agent: None,
+                peer_uid: None,
+                peer_pid: None,
+            },
+            hooks: HookChain::default(),
+        }
+    }
 }

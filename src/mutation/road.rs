@@ -1,19 +1,22 @@
 //! The road itself. It runs detached from its caller: a cancelled call neither aborts nor strands
 //! what it began.
 
+use std::sync::Arc;
+
 use sha2::{Digest, Sha256};
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use super::{
-    Call, Intent, Mutation, Unfinished,
+    Call, Intent, Listeners, Mutation, Transactions, Unfinished, Within,
     in_flight::{Answer, Arrival, InFlight, Landing, wait},
-    write::{Committed, IntentEnd, IntentWrite, Projections, RoadWrite},
+    write::{BufferWrite, Committed, IntentEnd, IntentWrite, Projections, RoadWrite},
 };
 use crate::{
     failure::{Failure, Reason},
-    git::{RefMove, RefWriter, Repository, StateId},
-    store::{self, OperationDedupStore, RefMoveRecord, Store},
+    git::{RefWriter, Repository},
+    store::{self, BufferedCall, OperationDedupStore, Store},
 };
 
 /// Encodes a mutation's output into the response that is answered and recorded.
@@ -26,26 +29,33 @@ pub struct Road {
     answers: OperationDedupStore,
     in_flight: InFlight,
     projections: Projections,
+    transactions: Arc<dyn Transactions>,
     travellers: TaskTracker,
 }
 
 impl Road {
     /// The road into `store`, and on to the refs of `repository`. Moves of refs that a daemon
-    /// before this one committed and did not make are made now.
+    /// before this one committed and did not make are `upkeep::reconcile`'s to make. `listeners` are
+    /// told of changes.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn new(store: Store, repository: &Repository) -> Result<Self, store::Error> {
-        let (newest, moves) = store.read(|tx| Ok((tx.newest_operation()?, tx.ref_moves()?)))?;
-        let refs = RefWriter::new(repository.clone());
-        refs.catch_up(moves.into_iter().map(to_move).collect());
+    pub fn new(
+        store: Store,
+        repository: &Repository,
+        listeners: Arc<dyn Listeners>,
+        transactions: Arc<dyn Transactions>,
+    ) -> Result<Self, store::Error> {
+        let newest = store.read(|tx| tx.newest_operation())?;
         Ok(Self {
             projections: Projections {
                 newest: watch::Sender::new(newest),
-                refs,
+                refs: RefWriter::new(repository.clone()),
+                listeners,
             },
             answers: OperationDedupStore::new(store.clone()),
             in_flight: InFlight::default(),
+            transactions,
             travellers: TaskTracker::new(),
             store,
         })
@@ -54,6 +64,27 @@ impl Road {
     /// The sequence number of the newest committed operation, as it changes.
     pub fn newest(&self) -> watch::Receiver<u64> {
         self.projections.newest.subscribe()
+    }
+
+    /// Waits until the refs of everything that is committed by now have been moved, where they can
+    /// be.
+    pub async fn refs_made(&self) {
+        // A commit is told to the refs before the writer comes to this question.
+        self.store.writer_answers().await;
+        let (done, made) = oneshot::channel();
+        self.projections.refs.after_all(move || {
+            let _ = done.send(());
+        });
+        // It is dropped where there is no thread to move refs with, and nothing to wait for.
+        let _ = made.await;
+    }
+
+    /// Whether the answer to this key is recorded.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn has_answer(&self, key: Uuid) -> Result<bool, store::Error> {
+        Ok(self.answers.find(key)?.is_some())
     }
 
     /// Waits until no write is under way; none may begin any more.
@@ -74,15 +105,6 @@ impl Road {
         mutation: M,
         encode: Encode<M::Output>,
     ) -> Answer {
-        if call.transaction.is_some() {
-            return Err(Failure::new(
-                Reason::NotImplemented,
-                format!(
-                    "{} cannot be buffered: transactions are not in this version of the daemon; send the call without heddle-transaction-id",
-                    call.method
-                ),
-            ));
-        }
         let fingerprint = fingerprint(&call);
         // Up to 4 MiB that nobody needs any more, with a queue of writes before it.
         call.request = Vec::new();
@@ -123,6 +145,11 @@ impl Road {
         mut mutation: M,
         encode: Encode<M::Output>,
     ) -> Answer {
+        // The answers of a transaction that was aborted are void.
+        let within = match call.transaction {
+            Some(id) => Some(self.transactions.within(id)?),
+            None => None,
+        };
         if let Some(key) = call.key
             && let Some(recorded) = self.answers.find(key)?
         {
@@ -131,6 +158,11 @@ impl Road {
             } else {
                 Err(reused())
             };
+        }
+        if let Some(within) = within {
+            return self
+                .buffer(call, within, fingerprint, mutation, encode)
+                .await;
         }
         mutation.prepare().await?;
         let (mutation, intent) = match mutation.intent() {
@@ -159,6 +191,44 @@ impl Road {
             );
         }
         Ok(committed.response)
+    }
+
+    /// Prepares a call and keeps it until its transaction is committed; its answer is final.
+    async fn buffer<M: Mutation>(
+        &self,
+        call: Call,
+        within: Within,
+        fingerprint: [u8; 32],
+        mut mutation: M,
+        encode: Encode<M::Output>,
+    ) -> Answer {
+        mutation.enter(&within);
+        mutation.prepare().await?;
+        let parcel = mutation.parcel().ok_or_else(|| not_bufferable(&call))?;
+        let json = |value: Result<String, serde_json::Error>| {
+            value.map_err(|e| Failure::new(Reason::Internal, e.to_string()))
+        };
+        let buffered = BufferedCall {
+            method: call.method.to_owned(),
+            command: json(serde_json::to_string(&parcel))?,
+            caller: json(serde_json::to_string(&call.caller))?,
+        };
+        let (answer, answered) = oneshot::channel();
+        self.store.submit(Box::new(BufferWrite {
+            call,
+            transaction: within.transaction,
+            fingerprint,
+            mutation,
+            buffered,
+            encode,
+            projections: self.projections.clone(),
+            transactions: Arc::clone(&self.transactions),
+            applied: None,
+            answer,
+        }));
+        // With the mutation go its locks.
+        let (_mutation, answer) = answered.await.map_err(|_| store::Error::Stopped)?;
+        answer
     }
 
     /// Writes an intent down and does what it says; answers its id.
@@ -242,12 +312,14 @@ impl Road {
     }
 }
 
-fn to_move(record: RefMoveRecord) -> RefMove {
-    RefMove {
-        id: record.id,
-        name: record.name,
-        target: record.target.as_deref().and_then(StateId::from_bytes),
-    }
+fn not_bufferable(call: &Call) -> Failure {
+    let method = call.method.trim_start_matches('/');
+    Failure::new(
+        Reason::NotBufferable,
+        format!(
+            "{method}, as it was called, cannot be part of a transaction; nothing was changed: make the call without heddle-transaction-id"
+        ),
+    )
 }
 
 fn land(landing: Option<Landing>, answer: &Answer) {
@@ -261,7 +333,9 @@ fn fingerprint(call: &Call) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(call.method);
     hash.update([0]);
-    hash.update(call.transaction.as_deref().unwrap_or_default());
+    if let Some(transaction) = call.transaction {
+        hash.update(transaction.to_string());
+    }
     hash.update([0]);
     hash.update(&call.request);
     hash.finalize().into()

@@ -1,22 +1,28 @@
 //! What the road hands to the writer thread: a mutation, and what surrounds one.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
-use super::{Call, Caller, Entry, Intent, Mutation, Trace, road::Encode};
+use super::{
+    Call, Caller, Entry, Intent, Listeners, Mutation, Told, Trace, Transactions, Verb, road::Encode,
+};
 use crate::{
     failure::Failure,
-    git::{RefMove, RefWriter},
-    store::{self, NewOperation, Recorded, Write, WriteTx},
+    git::{RefMove, RefWriter, StateId},
+    store::{self, BufferedCall, NewOperation, Recorded, Write, WriteTx},
 };
 
-/// Where a commit is told of: to those that follow the log, and to Git's refs.
+/// Where a commit is told of: to those that follow the log, to Git's refs, and to hooks.
 #[derive(Clone)]
 pub(super) struct Projections {
     pub(super) newest: watch::Sender<u64>,
     pub(super) refs: RefWriter,
+    pub(super) listeners: Arc<dyn Listeners>,
 }
 
 /// What was written of a change in the log and the outbox.
@@ -50,7 +56,11 @@ impl Projections {
     }
 }
 
-fn log(tx: &WriteTx<'_>, caller: &Caller, entry: &Entry) -> Result<(Uuid, u64), Failure> {
+/// Adds an entry to the operation log; answers its id and sequence number.
+///
+/// # Errors
+/// When the store refuses it.
+pub fn log(tx: &WriteTx<'_>, caller: &Caller, entry: &Entry) -> Result<(Uuid, u64), Failure> {
     let id = Uuid::now_v7();
     let seq = tx.append_operation(&NewOperation {
         id,
@@ -86,6 +96,8 @@ pub(super) struct RoadWrite<M: Mutation> {
 pub(super) struct Applied<O> {
     output: O,
     traced: Traced,
+    /// The last notice to hooks, where there is one.
+    notice: Option<i64>,
     committed: Committed,
 }
 
@@ -104,6 +116,9 @@ impl<M: Mutation> Write for RoadWrite<M> {
             refs: self.mutation.refs(&output),
         };
         let traced = self.projections.write(tx, &self.call.caller, trace)?;
+        let mut told = Told::new(&*self.projections.listeners);
+        self.mutation.tell(&output, &mut told);
+        let notice = told.write(tx, &self.call.hooks)?;
         if let Some(intent) = self.intent {
             tx.end_intent(intent)?;
         }
@@ -117,6 +132,7 @@ impl<M: Mutation> Write for RoadWrite<M> {
         }
         self.applied = Some(Applied {
             output,
+            notice,
             committed: Committed {
                 response,
                 operation: traced.operation.map(|(id, _)| id),
@@ -139,8 +155,82 @@ impl<M: Mutation> Write for RoadWrite<M> {
         match outcome.and(applied.ok_or(store::Error::Stopped)) {
             Ok(applied) => {
                 mutation.publish(&applied.output);
+                let listeners = Arc::clone(&projections.listeners);
                 let told = (mutation, Ok(applied.committed));
-                projections.publish(applied.traced, move || answer(told));
+                projections.publish(applied.traced, move || {
+                    answer(told);
+                    // The refs are where a hook looks for them, and nobody waits for it.
+                    if let Some(newest) = applied.notice {
+                        listeners.told(newest);
+                    }
+                });
+            }
+            Err(error) => answer((mutation, Err(error.into()))),
+        }
+    }
+}
+
+/// A call on the writer thread that is kept until its transaction is committed.
+pub(super) struct BufferWrite<M: Mutation> {
+    pub(super) call: Call,
+    pub(super) transaction: Uuid,
+    pub(super) fingerprint: [u8; 32],
+    pub(super) mutation: M,
+    pub(super) buffered: BufferedCall,
+    pub(super) encode: Encode<M::Output>,
+    pub(super) projections: Projections,
+    pub(super) transactions: Arc<dyn Transactions>,
+    pub(super) applied: Option<(Vec<u8>, Traced)>,
+    pub(super) answer: oneshot::Sender<(M, Result<Vec<u8>, Failure>)>,
+}
+
+impl<M: Mutation> Write for BufferWrite<M> {
+    fn apply(&mut self, tx: &WriteTx<'_>) -> Result<(), Failure> {
+        let mut tried = None;
+        let (mutation, encode) = (&mut self.mutation, self.encode);
+        self.transactions
+            .buffer(tx, self.transaction, &self.buffered, &mut |tx| {
+                let output = mutation.apply(tx)?;
+                let captured = mutation
+                    .describe(&output)
+                    .filter(|e| e.verb == Verb::Snapshot);
+                let state = captured.and_then(|entry| entry.state_id);
+                tried = Some((encode(&output), state));
+                Ok(())
+            })?;
+        let (response, state) = tried.ok_or(store::Error::Stopped)?;
+        if let Some(key) = self.call.key {
+            let recorded = Recorded {
+                fingerprint: self.fingerprint,
+                response: response.clone(),
+            };
+            tx.record_answer(key, &recorded, now_secs())?;
+        }
+        // Nothing else leads to what was captured, and `git gc` must not take it.
+        let state = state.as_deref().and_then(StateId::from_bytes);
+        let keep =
+            state.map(|state| RefMove::to(self.transactions.reference(self.transaction), state));
+        let trace = Trace {
+            entry: None,
+            refs: keep.into_iter().collect(),
+        };
+        let traced = self.projections.write(tx, &self.call.caller, trace)?;
+        self.applied = Some((response, traced));
+        Ok(())
+    }
+
+    fn settle(self: Box<Self>, outcome: Result<(), store::Error>) {
+        let Self {
+            mutation,
+            projections,
+            applied,
+            answer,
+            ..
+        } = *self;
+        let answer = move |told| drop(answer.send(told));
+        match outcome.and(applied.ok_or(store::Error::Stopped)) {
+            Ok((response, traced)) => {
+                projections.publish(traced, move || answer((mutation, Ok(response))));
             }
             Err(error) => answer((mutation, Err(error.into()))),
         }
@@ -201,6 +291,14 @@ impl Write for IntentEnd {
 
     fn settle(self: Box<Self>, outcome: Result<(), store::Error>) {
         let _ = self.done.send(outcome.map_err(Failure::from));
+    }
+}
+
+/// Now, in milliseconds since the Unix epoch.
+pub fn now_millis() -> i64 {
+    match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(after) => after.as_millis() as i64,
+        Err(before) => -(before.duration().as_millis() as i64),
     }
 }
 

@@ -19,6 +19,8 @@ pub enum Kind {
     Stream,
     /// An accepted connection that has not made its first call.
     Newcomer,
+    /// Notices that hooks are being told of.
+    Notice,
 }
 
 /// The counts of what is going on.
@@ -32,6 +34,7 @@ struct Counts {
     calls: AtomicUsize,
     streams: AtomicUsize,
     newcomers: AtomicUsize,
+    notices: AtomicUsize,
     connections: AtomicUsize,
     began: Instant,
     /// When something last ended, in nanoseconds since `began`: written on every call, so no lock.
@@ -45,6 +48,7 @@ impl Default for Counts {
             calls: AtomicUsize::new(0),
             streams: AtomicUsize::new(0),
             newcomers: AtomicUsize::new(0),
+            notices: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             began: Instant::now(),
             quiet_since: AtomicU64::new(0),
@@ -72,7 +76,7 @@ impl Activity {
     pub fn busy(&self) -> usize {
         // A newcomer becomes a call, never the other way: counted in this order it is always seen.
         let newcomers = self.count(Kind::Newcomer);
-        newcomers + self.count(Kind::Call) + self.count(Kind::Stream)
+        newcomers + self.count(Kind::Call) + self.count(Kind::Stream) + self.count(Kind::Notice)
     }
 
     /// Since when nothing has been going on; `None` while something is.
@@ -97,6 +101,7 @@ impl Counts {
             Kind::Call => &self.calls,
             Kind::Stream => &self.streams,
             Kind::Newcomer => &self.newcomers,
+            Kind::Notice => &self.notices,
         }
     }
 

@@ -136,7 +136,7 @@ fn describe(error: &rusqlite::Error) -> String {
             "heddle's database cannot be written: the disk is mounted read-only, or the file's permissions forbid it; make it writable and try again".into()
         }
         Reason::StoreCorrupt => {
-            "heddle's database (heddle.db in the Git folder's heddle/) is damaged; stop the daemon, move the file away and keep it, and start again with an empty one".into()
+            "heddle's database (heddle.db in the Git folder's heddle/) is damaged; run `heddle doctor --repair`: it keeps the file under another name, makes a new one, and rebuilds threads and captures from Git's refs/heddle/".into()
         }
         Reason::StoreBusy => {
             "another program has heddle's database (heddle.db) open and keeps it locked; end what it is doing there and try again".into()

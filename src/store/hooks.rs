@@ -3,7 +3,7 @@
 use super::{Error, ReadTx, WriteTx};
 
 /// A registered hook, as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct HookRecord {
     /// Its name, unique in the repository.
     pub name: String,

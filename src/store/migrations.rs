@@ -157,6 +157,59 @@ const STEPS: &[&str] = &[
         begun_secs INTEGER NOT NULL
     ) STRICT;
 ",
+    "
+    -- Notices to hooks. A start tells again what its daemon before did not get to tell.
+    CREATE TABLE notice (
+        id         INTEGER PRIMARY KEY AUTOINCREMENT,
+        event_id   BLOB NOT NULL,
+        event      TEXT NOT NULL,
+        payload    TEXT NOT NULL,
+        -- The hooks that the change came from.
+        chain      TEXT NOT NULL,
+        emitted_ms INTEGER NOT NULL,
+        -- Whether the commands were told; then it is kept for live subscribers only.
+        told       INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+
+    -- Signals that hooks raised when they were asked about a capture.
+    CREATE TABLE extra_signal (
+        id       INTEGER PRIMARY KEY,
+        state_id BLOB NOT NULL,
+        hook     TEXT NOT NULL,
+        kind     TEXT NOT NULL,
+        body     TEXT NOT NULL,
+        UNIQUE (state_id, hook, body)
+    ) STRICT;
+",
+    "
+    -- Transactions, and the calls that are buffered in those that are active.
+    CREATE TABLE txn (
+        id           BLOB PRIMARY KEY,
+        thread       TEXT NOT NULL,
+        message      TEXT NOT NULL,
+        state        TEXT NOT NULL,
+        reason       TEXT,
+        started_secs INTEGER NOT NULL,
+        used_secs    INTEGER NOT NULL,
+        worktree     BLOB,
+        rewind_state BLOB,
+        base_state   BLOB,
+        base_head    BLOB,
+        view         TEXT,
+        calls        INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX txn_active ON txn (used_secs, thread) WHERE state = 'active';
+    CREATE INDEX txn_ended ON txn (used_secs) WHERE state <> 'active';
+
+    CREATE TABLE txn_call (
+        txn     BLOB NOT NULL,
+        number  INTEGER NOT NULL,
+        method  TEXT NOT NULL,
+        command TEXT NOT NULL,
+        caller  TEXT NOT NULL,
+        PRIMARY KEY (txn, number)
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// How many steps the database has taken; refuses one that is not ours or too new. Only reads.

@@ -24,7 +24,7 @@ pub struct Step {
     pub id: i64,
     /// The state that the worktree had then.
     pub state_id: Vec<u8>,
-    /// That state's tree.
+    /// The worktree's tree then: the state's, but for what a restore had to leave alone.
     pub tree: Vec<u8>,
 }
 
@@ -132,8 +132,15 @@ impl WriteTx<'_> {
         Ok(())
     }
 
-    /// A line stands at a step that is there.
-    pub(crate) fn stand_at(&self, of: Line<'_>, step: i64) -> Result<(), Error> {
+    /// A line stands at a step that is there; its worktree has this tree.
+    pub(crate) fn return_to(&self, of: Line<'_>, step: i64, tree: &[u8]) -> Result<(), Error> {
+        self.connection
+            .prepare_cached("UPDATE step SET tree = ?2 WHERE id = ?1 AND tree <> ?2")?
+            .execute((step, tree))?;
+        self.stand_at(of, step)
+    }
+
+    fn stand_at(&self, of: Line<'_>, step: i64) -> Result<(), Error> {
         self.connection
             .prepare_cached(
                 "INSERT INTO line (worktree, thread, step) VALUES (?1, ?2, ?3)

@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, Row};
 use super::{Error, ReadTx, WriteTx};
 
 /// A thread, as it is kept.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct ThreadRecord {
     /// Its name.
     pub name: String,
@@ -60,23 +60,6 @@ pub struct StateRecord {
     pub captured_secs: i64,
 }
 
-/// An ended chain, and what keeps it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChainRecord {
-    /// Its id.
-    pub id: i64,
-    /// The thread that it was a chain of.
-    pub thread: String,
-    /// Its number among those of its thread.
-    pub number: i64,
-    /// The ref that keeps it.
-    pub reference: String,
-    /// Its last state.
-    pub tip: Vec<u8>,
-    /// When it ended, in seconds since the Unix epoch.
-    pub ended_secs: i64,
-}
-
 const THREAD: &str = "name, declared, base_state, current_state, chain, chain_head, path, \
      parent_thread, provider, model, complete, conflicted, confidence, created_secs, \
      captured_secs, active_secs";
@@ -113,17 +96,6 @@ fn state(row: &Row<'_>) -> rusqlite::Result<StateRecord> {
         thread: row.get(4)?,
         change_id: row.get(5)?,
         captured_secs: row.get(6)?,
-    })
-}
-
-fn chain(row: &Row<'_>) -> rusqlite::Result<ChainRecord> {
-    Ok(ChainRecord {
-        id: row.get(0)?,
-        thread: row.get(1)?,
-        number: row.get(2)?,
-        reference: row.get(3)?,
-        tip: row.get(4)?,
-        ended_secs: row.get(5)?,
     })
 }
 
@@ -170,33 +142,6 @@ impl ReadTx<'_> {
         let mut statement = self.connection.prepare_cached(&query)?;
         Ok(statement.query_row([state_id], state).optional()?)
     }
-
-    /// The states of a chain, oldest first.
-    pub(crate) fn states_of(&self, chain: i64) -> Result<Vec<StateRecord>, Error> {
-        let query = format!("SELECT {STATE} FROM state WHERE chain = ?1 ORDER BY id");
-        let mut statement = self.connection.prepare_cached(&query)?;
-        let states = statement.query_map([chain], state)?;
-        Ok(states.collect::<Result<_, _>>()?)
-    }
-
-    /// The chains that ended and are kept, in the order in which they ended.
-    pub(crate) fn ended_chains(&self) -> Result<Vec<ChainRecord>, Error> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT id, thread, number, ref, tip, ended_secs FROM chain
-             WHERE ended_secs IS NOT NULL ORDER BY ended_secs, id",
-        )?;
-        let chains = statement.query_map([], chain)?;
-        Ok(chains.collect::<Result<_, _>>()?)
-    }
-
-    /// The number that the next chain of a thread will have.
-    pub(crate) fn next_chain_number(&self, thread: &str) -> Result<i64, Error> {
-        let number = self
-            .connection
-            .prepare_cached("SELECT coalesce(max(number), 0) + 1 FROM chain WHERE thread = ?1")?
-            .query_row([thread], |row| row.get(0))?;
-        Ok(number)
-    }
 }
 
 impl WriteTx<'_> {
@@ -236,6 +181,14 @@ impl WriteTx<'_> {
         Ok(())
     }
 
+    /// The worktree at a path is another's now.
+    pub(crate) fn leave_path(&self, path: &[u8]) -> Result<(), Error> {
+        self.connection
+            .prepare_cached("UPDATE thread SET path = NULL WHERE path = ?1")?
+            .execute([path])?;
+        Ok(())
+    }
+
     /// Forgets a thread.
     pub(crate) fn delete_thread(&self, name: &str) -> Result<(), Error> {
         self.connection
@@ -257,71 +210,5 @@ impl WriteTx<'_> {
             new.captured_secs,
         ))?;
         Ok(())
-    }
-
-    /// Begins a chain; answers its id.
-    pub(crate) fn begin_chain(&self, thread: &str) -> Result<i64, Error> {
-        let number = self.reads().next_chain_number(thread)?;
-        self.connection
-            .prepare_cached("INSERT INTO chain (thread, number) VALUES (?1, ?2)")?
-            .execute((thread, number))?;
-        Ok(self.connection.last_insert_rowid())
-    }
-
-    /// The number of a chain.
-    pub(crate) fn chain_number(&self, chain: i64) -> Result<i64, Error> {
-        let number = self
-            .connection
-            .prepare_cached("SELECT number FROM chain WHERE id = ?1")?
-            .query_row([chain], |row| row.get(0))?;
-        Ok(number)
-    }
-
-    /// Ends a chain, and says which ref keeps its last state.
-    pub(crate) fn end_chain(
-        &self,
-        chain: i64,
-        reference: &str,
-        tip: &[u8],
-        ended_secs: i64,
-    ) -> Result<(), Error> {
-        self.connection
-            .prepare_cached("UPDATE chain SET ref = ?2, tip = ?3, ended_secs = ?4 WHERE id = ?1")?
-            .execute((chain, reference, tip, ended_secs))?;
-        Ok(())
-    }
-
-    /// Whether a kept ref of this name, or one that Git could not have beside it, is there.
-    pub(crate) fn kept_ref_collides(&self, reference: &str) -> Result<bool, Error> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM chain WHERE ref IS NOT NULL AND
-                 (ref = ?1 OR substr(ref, 1, length(?1) + 1) = ?1 || '/'
-                  OR substr(?1, 1, length(ref) + 1) = ref || '/'))",
-        )?;
-        Ok(statement.query_row([reference], |row| row.get(0))?)
-    }
-
-    /// Forgets an ended chain and those of its states that are not in `stay`.
-    pub(crate) fn drop_chain(&self, chain: i64, stay: &[Vec<u8>]) -> Result<u32, Error> {
-        let states = self.reads().states_of(chain)?;
-        let mut dropped = 0;
-        for state in states {
-            if stay.contains(&state.state_id) {
-                continue;
-            }
-            for statement in [
-                "DELETE FROM state WHERE state_id = ?1",
-                "DELETE FROM step WHERE state_id = ?1",
-            ] {
-                self.connection
-                    .prepare_cached(statement)?
-                    .execute([&state.state_id])?;
-            }
-            dropped += 1;
-        }
-        self.connection
-            .prepare_cached("DELETE FROM chain WHERE id = ?1")?
-            .execute([chain])?;
-        Ok(dropped)
     }
 }

@@ -8,11 +8,14 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Places, Thread, ThreadName, state_named};
+use super::{Places, Thread, ThreadName, place::unknown, state_named};
 use crate::{
     failure::{Failure, Reason},
     git::{RefMove, StateId},
-    mutation::{Entry, Intent, Mutation, Unfinished, Verb, blocking, now_secs},
+    mutation::{
+        Entry, Gates, Intent, Mutation, Parcel, PostThreadCreate, PreThreadCreate, Told,
+        Unfinished, Verb, Within, blocking, now_secs,
+    },
     store::WriteTx,
 };
 
@@ -47,37 +50,46 @@ pub struct StartThreadRequest {
 pub struct StartThread {
     places: Arc<Places>,
     asked: StartThreadRequest,
-    prepared: Option<Prepared>,
-    added: Option<PathBuf>,
+    gates: Gates,
+    prepared: Option<StartedThread>,
 }
 
-/// Where a thread starts.
-struct Prepared {
+/// A thread that is about to start: what a transaction keeps.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StartedThread {
+    name: ThreadName,
     parent: Option<ThreadName>,
     base: Option<StateId>,
+    /// The HEAD of the worktree that it is worked on in.
     head: Option<StateId>,
+    provider: Option<String>,
+    model: Option<String>,
+    /// The worktree to add for it; a transaction has none.
+    #[serde(skip)]
     path: Option<PathBuf>,
+    /// The worktree that was added for it.
+    #[serde(skip)]
+    added: Option<PathBuf>,
 }
 
 impl StartThread {
     /// The change that starts a thread.
-    pub fn new(places: Arc<Places>, asked: StartThreadRequest) -> Self {
+    pub fn new(places: Arc<Places>, asked: StartThreadRequest, gates: Gates) -> Self {
         Self {
             places,
             asked,
+            gates,
             prepared: None,
-            added: None,
         }
     }
 
-    fn prepared(&self) -> Result<&Prepared, Failure> {
-        let prepared = self.prepared.as_ref();
-        prepared.ok_or_else(|| Failure::new(Reason::Internal, "the change was not prepared"))
+    fn prepared(&mut self) -> Result<&mut StartedThread, Failure> {
+        self.prepared.as_mut().ok_or_else(unprepared)
     }
 }
 
 /// Finds out where a thread starts, and refuses one that cannot. Blocks.
-fn prepare(places: &Places, asked: &StartThreadRequest) -> Result<Prepared, Failure> {
+fn prepare(places: &Places, asked: &StartThreadRequest) -> Result<StartedThread, Failure> {
     let name = &asked.name;
     let git = places.git()?;
     if git.has_branch(name.as_str()) {
@@ -109,7 +121,11 @@ fn prepare(places: &Places, asked: &StartThreadRequest) -> Result<Prepared, Fail
     let base = match (asked.from.as_str(), &here) {
         ("", Some(here)) => places.current_state(&here.thread, head)?.or(head),
         ("", None) => head,
-        (from, _) => Some(state_named(places.store(), &git, from, "from_state")?),
+        (from, Some(here)) => {
+            let git = places.git_of(&here.worktree)?;
+            Some(state_named(places, &git, from, "from_state")?)
+        }
+        (from, None) => Some(state_named(places, &git, from, "from_state")?),
     };
     let root = here.as_ref().map(|here| here.worktree.root.as_path());
     let root = root.unwrap_or(places.repository().root());
@@ -117,11 +133,17 @@ fn prepare(places: &Places, asked: &StartThreadRequest) -> Result<Prepared, Fail
     if let Some(path) = &path {
         check_path(path, base)?;
     }
-    Ok(Prepared {
+    // A worktree of its own stands at the base.
+    let head = if path.is_some() { base } else { head };
+    Ok(StartedThread {
+        name: name.clone(),
         parent: here.map(|here| here.thread),
         base,
         head,
+        provider: asked.provider.clone(),
+        model: asked.model.clone(),
         path,
+        added: None,
     })
 }
 
@@ -151,7 +173,13 @@ impl Mutation for StartThread {
 
     async fn prepare(&mut self) -> Result<(), Failure> {
         let (places, asked) = (Arc::clone(&self.places), self.asked.clone());
+        self.gates.enter(self.asked.name.as_str())?;
         let prepared = blocking(move || prepare(&places, &asked)).await?;
+        let question = || PreThreadCreate {
+            name: self.asked.name.to_string(),
+            from_state: prepared.base,
+        };
+        self.gates.ask(question).await?;
         self.prepared = Some(prepared);
         Ok(())
     }
@@ -162,26 +190,56 @@ impl Mutation for StartThread {
     }
 
     async fn act(&mut self) -> Result<(), Unfinished> {
-        let Prepared { path, base, .. } = self.prepared()?;
-        let (Some(path), Some(base)) = (path.clone(), *base) else {
+        let repository = self.places.repository().clone();
+        let prepared = self.prepared()?;
+        let (Some(path), Some(base)) = (prepared.path.clone(), prepared.base) else {
             return Ok(());
         };
-        let repository = self.places.repository().clone();
         let added = blocking(move || Ok(repository.add_worktree(&path, base)?)).await?;
-        self.added = Some(added.root);
+        prepared.added = Some(added.root);
         Ok(())
     }
 
     async fn undo(&mut self) -> Result<(), Failure> {
-        let Some(path) = self.added.take() else {
+        let repository = self.places.repository().clone();
+        let Some(path) = self.prepared()?.added.take() else {
             return Ok(());
         };
-        let repository = self.places.repository().clone();
         blocking(move || Ok(repository.remove_worktree(&path)?)).await
     }
 
+    fn parcel(&self) -> Option<Parcel> {
+        let prepared = self.prepared.as_ref()?;
+        // To add a worktree cannot be tried out and taken back.
+        let alone = prepared.path.is_none();
+        alone.then(|| Parcel::new("start_thread.1", prepared))
+    }
+
     fn apply(&mut self, tx: &WriteTx<'_>) -> Result<Thread, Failure> {
-        let name = &self.asked.name;
+        self.prepared()?.apply(tx)
+    }
+
+    fn describe(&self, thread: &Thread) -> Option<Entry> {
+        self.prepared.as_ref()?.describe(thread)
+    }
+
+    fn refs(&self, thread: &Thread) -> Vec<RefMove> {
+        let prepared = self.prepared.as_ref();
+        prepared.map_or_else(Vec::new, |prepared| prepared.refs(thread))
+    }
+
+    fn tell(&self, thread: &Thread, told: &mut Told<'_>) {
+        if let Some(prepared) = &self.prepared {
+            prepared.tell(thread, told);
+        }
+    }
+}
+
+impl Mutation for StartedThread {
+    type Output = Thread;
+
+    fn apply(&mut self, tx: &WriteTx<'_>) -> Result<Thread, Failure> {
+        let name = &self.name;
         if tx.reads().thread(name.as_str())?.is_some() {
             return Err(exists(name));
         }
@@ -195,23 +253,20 @@ impl Mutation for StartThread {
                 ),
             ));
         }
-        let prepared = self.prepared()?;
-        let base = prepared.base.map(StateId::to_vec);
-        // A worktree of its own stands at the base; any other, where the caller stands.
-        let head = if self.added.is_some() {
-            base.clone()
-        } else {
-            prepared.head.map(StateId::to_vec)
-        };
+        let base = self.base.map(StateId::to_vec);
+        if let Some(path) = &self.added {
+            // Those that were there before are gone with their worktree.
+            tx.leave_path(&path_bytes(path))?;
+        }
         let thread = Thread {
             declared: true,
             base_state: base.clone(),
-            current_state: base.clone(),
-            chain_head: head,
+            current_state: base,
+            chain_head: self.head.map(StateId::to_vec),
             path: self.added.as_deref().map(path_bytes),
-            parent_thread: prepared.parent.as_ref().map(ToString::to_string),
-            provider: self.asked.provider.clone(),
-            model: self.asked.model.clone(),
+            parent_thread: self.parent.as_ref().map(ToString::to_string),
+            provider: self.provider.clone(),
+            model: self.model.clone(),
             ..Thread::new(name, now_secs())
         };
         tx.put_thread(&thread)?;
@@ -232,10 +287,16 @@ impl Mutation for StartThread {
     }
 
     fn refs(&self, _: &Thread) -> Vec<RefMove> {
-        let prepared = self.prepared.iter();
-        let base = prepared.filter_map(|prepared| prepared.base);
-        base.map(|base| RefMove::to(self.asked.name.reference(), base))
+        let base = self.base.into_iter();
+        base.map(|base| RefMove::to(self.name.reference(), base))
             .collect()
+    }
+
+    fn tell(&self, thread: &Thread, told: &mut Told<'_>) {
+        told.tell(|| PostThreadCreate {
+            name: thread.name.clone(),
+            state_id: self.base,
+        });
     }
 }
 
@@ -244,19 +305,37 @@ pub struct CompleteThread {
     places: Arc<Places>,
     repo_path: String,
     name: String,
-    found: Option<ThreadName>,
+    gates: Gates,
+    in_transaction: bool,
+    found: Option<CompletedThread>,
+}
+
+/// A thread that is about to be complete: what a transaction keeps.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CompletedThread {
+    name: ThreadName,
+    /// Whether it is one only if the store says so, and not a branch.
+    must_be_kept: bool,
+    /// The HEAD of the worktree that is on it.
+    head: Option<StateId>,
 }
 
 impl CompleteThread {
     /// The change that completes the thread `name`, or that of the worktree at `repo_path` where it
     /// is empty.
-    pub fn new(places: Arc<Places>, repo_path: String, name: String) -> Self {
+    pub fn new(places: Arc<Places>, repo_path: String, name: String, gates: Gates) -> Self {
         Self {
             places,
             repo_path,
             name,
+            gates,
+            in_transaction: false,
             found: None,
         }
+    }
+
+    fn found(&mut self) -> Result<&mut CompletedThread, Failure> {
+        self.found.as_mut().ok_or_else(unprepared)
     }
 }
 
@@ -264,27 +343,72 @@ impl Mutation for CompleteThread {
     /// The thread, and whether it was not complete before.
     type Output = (Thread, bool);
 
+    fn enter(&mut self, _: &Within) {
+        self.in_transaction = true;
+    }
+
     async fn prepare(&mut self) -> Result<(), Failure> {
         let (places, here) = (Arc::clone(&self.places), self.repo_path.clone());
         let name = self.name.clone();
-        self.found = Some(blocking(move || places.named(&here, &name)).await?);
+        let find = move || {
+            let found = places.named(&here, &name)?;
+            let head = places.head_of(&found)?;
+            Ok((found, head))
+        };
+        let found = match blocking(find).await {
+            // A call before this one may start it.
+            Err(failure) if self.in_transaction && failure.reason == Reason::ThreadUnknown => {
+                CompletedThread {
+                    name: ThreadName::parse(&self.name, "name")?,
+                    must_be_kept: true,
+                    head: None,
+                }
+            }
+            found => {
+                let (name, head) = found?;
+                CompletedThread {
+                    name,
+                    must_be_kept: false,
+                    head,
+                }
+            }
+        };
+        self.gates.enter(found.name.as_str())?;
+        self.found = Some(found);
         Ok(())
     }
 
+    fn parcel(&self) -> Option<Parcel> {
+        let found = self.found.as_ref()?;
+        Some(Parcel::new("complete_thread.1", found))
+    }
+
     fn apply(&mut self, tx: &WriteTx<'_>) -> Result<(Thread, bool), Failure> {
-        let name = self
-            .found
-            .as_ref()
-            .ok_or_else(|| Failure::new(Reason::Internal, "the change was not prepared"))?;
-        let known = tx.reads().thread(name.as_str())?;
+        self.found()?.apply(tx)
+    }
+
+    fn describe(&self, output: &(Thread, bool)) -> Option<Entry> {
+        self.found.as_ref()?.describe(output)
+    }
+}
+
+impl Mutation for CompletedThread {
+    type Output = (Thread, bool);
+
+    fn apply(&mut self, tx: &WriteTx<'_>) -> Result<(Thread, bool), Failure> {
+        let known = tx.reads().thread(self.name.as_str())?;
+        if known.is_none() && self.must_be_kept {
+            return Err(unknown(&self.name));
+        }
         // A branch that was never captured is a thread as well.
-        let mut thread = known.unwrap_or_else(|| Thread::new(name, now_secs()));
+        let mut thread = known.unwrap_or_else(|| Thread::new(&self.name, now_secs()));
         let changed = !thread.complete;
         if changed {
             thread.complete = true;
             thread.active_secs = now_secs();
             tx.put_thread(&thread)?;
         }
+        thread.follow(self.head);
         Ok((thread, changed))
     }
 
@@ -298,6 +422,11 @@ impl Mutation for CompleteThread {
             )
         })
     }
+}
+
+/// The road prepares before it applies: this is never told.
+fn unprepared() -> Failure {
+    Failure::new(Reason::Internal, "the change was not prepared")
 }
 
 fn exists(name: &ThreadName) -> Failure {

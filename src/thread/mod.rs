@@ -7,7 +7,9 @@ mod place;
 mod queries;
 
 pub(crate) use commands::{ADD_WORKTREE, AddedWorktree};
-pub use commands::{CompleteThread, StartThread, StartThreadRequest};
+pub use commands::{
+    CompleteThread, CompletedThread, StartThread, StartThreadRequest, StartedThread,
+};
 pub use name::{NAME_LIMIT, ThreadName};
 pub use place::{Place, Places};
 pub use queries::{Overview, Summary, state_named};

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     failure::{Failure, Reason},
     git::{NAMESPACE, check_ref_name},
@@ -11,7 +13,8 @@ use crate::{
 pub const NAME_LIMIT: usize = 200;
 
 /// A checked name. It keeps Git's rules and cannot lead out of its folder of refs.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct ThreadName(String);
 
 impl ThreadName {
@@ -53,9 +56,16 @@ impl ThreadName {
         format!("{NAMESPACE}threads/{}", self.0)
     }
 
-    /// The ref that keeps its `number`th chain, once that has ended.
-    pub fn kept_reference(&self, number: i64) -> String {
-        format!("{NAMESPACE}kept/{}/{number}", self.0)
+    /// Names of the ref that keeps its `number`th chain, the one wanted most first: the others are for
+    /// when Git could not have it beside another. Ever new ones come.
+    pub fn kept_references(&self, number: i64) -> impl Iterator<Item = String> {
+        let flat = self.0.replace('%', "%25").replace('/', "%2F");
+        let plain = format!("{NAMESPACE}kept/{}/{number}", self.0);
+        let others = (0_u32..).map(move |again| match again {
+            0 => format!("{NAMESPACE}kept/{flat}/{number}"),
+            again => format!("{NAMESPACE}kept/{flat}-{again}/{number}"),
+        });
+        std::iter::once(plain).chain(others)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -10,7 +9,7 @@ use std::{
 use super::ThreadName;
 use crate::{
     failure::{Failure, Reason},
-    git::{GitDir, Repository, Worktree},
+    git::{GitDir, OpenedGit, Repository, StateId, Worktree},
     store::{Line, Store},
 };
 
@@ -27,7 +26,7 @@ impl Place {
     /// Whose steps those of this place are.
     pub(crate) fn line(&self) -> Line<'_> {
         Line {
-            worktree: self.worktree.key(),
+            worktree: self.worktree.id(),
             thread: self.thread.as_str(),
         }
     }
@@ -37,7 +36,7 @@ impl Place {
 pub struct Places {
     repository: Repository,
     store: Store,
-    opened: Mutex<HashMap<PathBuf, GitDir>>,
+    opened: Mutex<HashMap<PathBuf, OpenedGit>>,
 }
 
 impl Places {
@@ -78,12 +77,28 @@ impl Places {
 
     fn opened(&self, path: &Path) -> Result<GitDir, Failure> {
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(git) = opened.get(path) {
-            return Ok(git.clone());
+        if let Some(known) = opened.get(path)
+            && known.is_current()
+        {
+            return Ok(known.git().clone());
         }
-        let git = GitDir::open(path)?;
-        opened.insert(path.to_owned(), git.clone());
+        let fresh = OpenedGit::open(path)?;
+        let git = fresh.git().clone();
+        opened.insert(path.to_owned(), fresh);
         Ok(git)
+    }
+
+    /// The HEAD of the worktree that is on a thread, if one is. Blocks.
+    ///
+    /// # Errors
+    /// When Git cannot be read.
+    pub(crate) fn head_of(&self, thread: &ThreadName) -> Result<Option<StateId>, Failure> {
+        for worktree in self.repository.worktrees()? {
+            if self.thread_of(&worktree)? == *thread {
+                return Ok(self.git_of(&worktree)?.head()?.commit);
+            }
+        }
+        Ok(None)
     }
 
     /// The worktree that a request's `repo_path` lies in; the main one where it is empty. Blocks.
@@ -121,10 +136,10 @@ impl Places {
     /// # Errors
     /// When Git or the store cannot be read.
     pub fn thread_of(&self, worktree: &Worktree) -> Result<ThreadName, Failure> {
-        let key = worktree.key();
-        let (declared, remembered) = self
-            .store
-            .read(|tx| Ok((tx.threads_at(key)?, tx.thread_of_worktree(key)?)))?;
+        let (declared, remembered) = self.store.read(|tx| {
+            let declared = tx.threads_at(worktree.key())?;
+            Ok((declared, tx.thread_of_worktree(worktree.id())?))
+        })?;
         if let Some(name) = declared.into_iter().next() {
             return Ok(ThreadName::known(name));
         }
@@ -171,18 +186,20 @@ impl Places {
         }
         let thread = ThreadName::parse(name, "name")?;
         let known = self.store.read(|tx| tx.thread(name))?;
-        if let Some(path) = known.as_ref().and_then(|known| known.path.as_deref()) {
-            let path = Path::new(std::ffi::OsStr::from_bytes(path));
-            let worktree = self
-                .repository
-                .worktree_at(path)
-                .ok_or_else(|| gone(path))?;
+        let own_path = known.as_ref().and_then(|known| known.own_path());
+        if let Some(path) = &own_path
+            && let Some(worktree) = self.repository.worktree_rooted(path)
+        {
             return Ok(Place { worktree, thread });
         }
         for worktree in self.repository.worktrees()? {
             if self.thread_of(&worktree)? == thread {
                 return Ok(Place { worktree, thread });
             }
+        }
+        // It may have been moved, and was looked for above.
+        if let Some(path) = own_path {
+            return Err(gone(&path));
         }
         match known {
             Some(known) if known.declared => Ok(Place {

@@ -1,15 +1,17 @@
 //! Reading threads: those that were started or captured, and the branches that worktrees have
 //! checked out; and the state that a name means.
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf};
+use std::{collections::HashMap, ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf};
 
 use super::{Place, Places, Thread, ThreadName, place::unknown};
 use crate::{
     failure::{Failure, Reason},
     git::{GitDir, NotAState, StateId, Worktree},
     mutation::now_secs,
-    store::Store,
 };
+
+/// Threads that stand upon each other and are counted.
+const DEPTH_LIMIT: u32 = 1_000;
 
 /// A thread and where it is worked on.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,10 +88,9 @@ impl Overview {
             }
         }
         threads.sort_by(|a, b| a.name.cmp(&b.name));
-        let summaries = threads
-            .iter()
-            .map(|thread| summary(thread, &threads, &held, here))
-            .collect();
+        let family = Family::of(&threads);
+        let summary = |thread| summary(thread, &family, &held, here);
+        let summaries = threads.iter().map(summary).collect();
         Ok(Self { summaries })
     }
 
@@ -134,43 +135,62 @@ fn undeclared(name: &ThreadName, head: Option<StateId>) -> Thread {
     }
 }
 
+/// Which thread was started from which.
+struct Family<'a> {
+    parents: HashMap<&'a str, &'a str>,
+    children: HashMap<&'a str, Vec<&'a str>>,
+}
+
+impl<'a> Family<'a> {
+    fn of(threads: &'a [Thread]) -> Self {
+        let born =
+            |thread: &'a Thread| Some((thread.name.as_str(), thread.parent_thread.as_deref()?));
+        let parents: HashMap<_, _> = threads.iter().filter_map(born).collect();
+        let mut children: HashMap<_, Vec<_>> = HashMap::new();
+        for (child, parent) in threads.iter().filter_map(born) {
+            children.entry(parent).or_default().push(child);
+        }
+        Self { parents, children }
+    }
+
+    /// How many threads one stands upon.
+    fn depth(&self, thread: &str) -> u32 {
+        let mut depth = 0;
+        let mut at = thread;
+        // A name can be given anew, so that the line may run in a circle.
+        while let Some(parent) = self.parents.get(at)
+            && depth < DEPTH_LIMIT
+        {
+            depth += 1;
+            at = parent;
+        }
+        depth
+    }
+}
+
 fn summary(
     thread: &Thread,
-    all: &[Thread],
+    family: &Family<'_>,
     held: &[(Place, Option<StateId>)],
     here: Option<&Worktree>,
 ) -> Summary {
-    let place = held
-        .iter()
-        .map(|(place, _)| place)
-        .find(|place| place.thread.as_str() == thread.name);
-    let is_current = held
-        .iter()
-        .any(|(place, _)| place.thread.as_str() == thread.name && Some(&place.worktree) == here);
-    let parent_of = |name: &str| {
-        let found = all.iter().find(|other| other.name == name);
-        found.and_then(|other| other.parent_thread.clone())
+    let mine = || {
+        held.iter()
+            .map(|(place, _)| place)
+            .filter(|place| place.thread.as_str() == thread.name)
     };
-    let mut depth = 0;
-    let mut above = thread.parent_thread.clone();
-    // A name can be given anew, so that the line may run in a circle.
-    while let Some(name) = above
-        && depth < all.len() as u32
-    {
-        depth += 1;
-        above = parent_of(&name);
-    }
+    let children = family.children.get(thread.name.as_str());
     Summary {
         path: thread
             .own_path()
-            .or_else(|| place.map(|place| place.worktree.root.clone())),
-        is_current,
-        children: all
-            .iter()
-            .filter(|other| other.parent_thread.as_deref() == Some(&thread.name))
-            .map(|other| other.name.clone())
+            .or_else(|| mine().next().map(|place| place.worktree.root.clone())),
+        is_current: mine().any(|place| Some(&place.worktree) == here),
+        children: children
+            .into_iter()
+            .flatten()
+            .map(ToString::to_string)
             .collect(),
-        depth,
+        depth: family.depth(&thread.name),
         thread: thread.clone(),
     }
 }
@@ -199,7 +219,7 @@ impl Places {
 /// # Errors
 /// `STATE_UNKNOWN`, `STATE_AMBIGUOUS` or `NOT_A_STATE`, for the request's `field`.
 pub fn state_named(
-    store: &Store,
+    places: &Places,
     git: &GitDir,
     name: &str,
     field: &'static str,
@@ -209,7 +229,8 @@ pub fn state_named(
         Err(fault) => fault,
     };
     if matches!(fault, NotAState::Unknown(_))
-        && let Some(thread) = store.read(|tx| tx.thread(name))?
+        && let Some(mut thread) = places.store().read(|tx| tx.thread(name))?
+        && let () = thread.follow(places.head_of(&ThreadName::known(name.to_owned()))?)
         && let Some(state) = thread
             .current_state
             .as_deref()

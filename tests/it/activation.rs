@@ -32,7 +32,7 @@ use nix::sys::{
 use tonic::{Status, transport::Endpoint};
 
 use crate::{
-    harness::{Daemon, HEDDLE, TestRepo, run},
+    harness::{DEADLINE, Daemon, HEDDLE, TestRepo, run},
     rpc::{assert_refused, status},
 };
 
@@ -249,4 +249,22 @@ async fn g1_behind_a_silent_daemon_an_activated_one_tells_its_queue_and_leaves()
     assert!(refused.message().contains("agent stop --force"));
     assert_eq!(lent.wait().code(), Some(5));
     assert_eq!(repo.holder(), Some(silent.pid()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn g10_where_the_repository_cannot_be_opened_the_queue_is_told_why() {
+    let repo = TestRepo::new();
+    let (socket, path) = lend(&repo, "lent.sock");
+    let asked = ask_queued(&path);
+    std::fs::rename(repo.path(".git"), repo.around().join("git")).unwrap();
+    let mut lent = activate(&repo, &socket);
+
+    let refused = tokio::time::timeout(DEADLINE, asked).await;
+    let refused = refused.expect("told nothing").unwrap();
+    let reason = Reason::RepositoryRefused;
+    assert_refused(&refused, code(reason), reason);
+    assert!(refused.message().contains(repo.root().to_str().unwrap()));
+    assert_eq!(lent.wait().code(), Some(1));
+    assert!(path.exists() && !repo.path(".heddle").exists());
+    std::fs::rename(repo.around().join("git"), repo.path(".git")).unwrap();
 }

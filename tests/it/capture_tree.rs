@@ -2,7 +2,7 @@
 //! throw-away copy of the index.
 
 use std::{
-    fs,
+    fs::{self, FileTimes, OpenOptions},
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::Command,
@@ -61,11 +61,15 @@ fn taker(repo: &TestRepo) -> Taker {
 }
 
 /// What Git makes of the worktree at `root`, on a copy of its index.
-fn gits_tree_at(repo: &TestRepo, root: &Path, git_dir: &Path) -> String {
+pub fn gits_tree_at(repo: &TestRepo, root: &Path, git_dir: &Path) -> String {
     let copy = repo.around().join("throw-away-index");
     let _ = fs::remove_file(&copy);
-    if git_dir.join("index").exists() {
+    if let Ok(index) = fs::metadata(git_dir.join("index")) {
         fs::copy(git_dir.join("index"), &copy).unwrap();
+        // A younger index would vouch for files that were changed right after it was written.
+        let times = FileTimes::new().set_modified(index.modified().unwrap());
+        let copy = OpenOptions::new().append(true).open(&copy).unwrap();
+        copy.set_times(times).unwrap();
     }
     let git = |args: &[&str]| {
         let mut git: Command = repo.command("git");
@@ -84,7 +88,8 @@ fn gits_tree_at(repo: &TestRepo, root: &Path, git_dir: &Path) -> String {
     git(&["write-tree"]).ok().trim().to_owned()
 }
 
-fn gits_tree(repo: &TestRepo) -> String {
+/// The same, of the main worktree.
+pub fn gits_tree(repo: &TestRepo) -> String {
     gits_tree_at(repo, repo.root(), &repo.path(".git"))
 }
 
@@ -105,7 +110,8 @@ fn same(repo: &TestRepo, taker: &mut Taker) {
     assert_eq!(self::taker(repo).tree(), gits, "from nothing");
 }
 
-fn write(repo: &TestRepo, path: &str, content: impl AsRef<[u8]>) {
+/// Writes a file, and the folders that it needs.
+pub fn write(repo: &TestRepo, path: &str, content: impl AsRef<[u8]>) {
     let path = repo.path(path);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, content).unwrap();

@@ -3,7 +3,9 @@
 
 use std::{env, fs, path::Path};
 
-use heddle_agent::{failure::Reason, grpc_local_impl, hook, local_daemon, operation, store};
+use heddle_agent::{
+    failure::Reason, grpc_local_impl, hook, local_daemon, mutation, operation, store,
+};
 
 use crate::harness::{HEDDLE, Ran, TestRepo, run};
 
@@ -105,7 +107,18 @@ fn the_second_readme_command_is_the_one_that_ci_ends_with() {
 #[test]
 fn the_commands_of_the_readme_work_as_they_stand() {
     let repo = TestRepo::new();
-    shell(&repo, blocks("sh")[2]).ok();
+    for block in &blocks("sh")[2..5] {
+        shell(&repo, block).ok();
+    }
+}
+
+#[test]
+fn the_hooks_of_the_readme_work_as_they_stand() {
+    let repo = TestRepo::new();
+    let hooks = blocks("sh")
+        .into_iter()
+        .find(|block| block.contains("hook test"));
+    shell(&repo, hooks.unwrap()).ok();
 }
 
 #[test]
@@ -162,6 +175,30 @@ fn the_limits_of_the_readme_are_those_of_the_code() {
         (
             "time given to a hook",
             format!("{} min", hook::TIMEOUT_LIMIT_MS / 60_000),
+        ),
+        (
+            "output of a hook",
+            format!("{} KiB", hook::OUTPUT_LIMIT / 1024),
+        ),
+        (
+            "commands of hooks running at once",
+            hook::RUNNING_LIMIT.to_string(),
+        ),
+        (
+            "hooks inside one another",
+            mutation::DEPTH_LIMIT.to_string(),
+        ),
+        (
+            "payload given to `hook run`",
+            format!("{} MiB", hook::PAYLOAD_LIMIT / MIB),
+        ),
+        (
+            "notices waiting to be told",
+            thousands(store::NOTICE_LIMIT as usize),
+        ),
+        (
+            "notices waiting for one listener",
+            thousands(hook::LAG_LIMIT as usize),
         ),
         (
             "answer to a `client_operation_id`",

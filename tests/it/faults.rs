@@ -237,7 +237,7 @@ async fn g10_a_damaged_database_is_refused_at_the_start_and_left_as_it_is() {
         let damaged = fs::read(&database).unwrap();
         let said = repo.heddle(["agent", "serve"]).fails_with(1);
         assert!(said.contains("damaged"), "{said}");
-        assert!(said.contains("move the file away"), "{said}");
+        assert!(said.contains("heddle doctor --repair"), "{said}");
         is_plain(&said);
         let said = repo.heddle(["hook", "list"]).fails_with(1);
         assert!(said.contains("damaged"), "{said}");
@@ -245,10 +245,11 @@ async fn g10_a_damaged_database_is_refused_at_the_start_and_left_as_it_is() {
         fs::write(&database, whole).unwrap();
     }
     // What the message says helps.
-    fs::rename(&database, repo.store_dir().join("kept.db")).unwrap();
+    let whole = damage(&database, 0);
+    repo.heddle(["doctor", "--repair"]).ok();
     repo.heddle(["hook", "add", "new", "true"]).ok();
     repo.heddle(["agent", "stop"]).ok();
-    fs::rename(repo.store_dir().join("kept.db"), &database).unwrap();
+    fs::write(&database, whole).unwrap();
     let found = stored(&repo.store_dir());
     assert!(keys.iter().all(|key| found.effects(*key) == 1));
 }
@@ -265,7 +266,7 @@ async fn g10_damage_under_way_is_told_and_gone_when_the_file_is_whole_again() {
     assert_eq!(failed.code(), Code::DataLoss, "{failed:?}");
     assert_eq!(reason(&failed), "STORE_CORRUPT");
     assert!(
-        failed.message().contains("move the file away"),
+        failed.message().contains("heddle doctor --repair"),
         "{failed:?}"
     );
     let key = Uuid::new_v4();

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use serde_json::Value;
 
 use crate::{
-    harness::{HEDDLE, TestRepo, run},
+    harness::{HEDDLE, Ran, TestRepo, run},
     manager::user_manager,
 };
 
@@ -41,6 +41,33 @@ fn without_a_user_manager_nothing_is_left_behind() {
         // As before: a client starts a daemon by itself.
         repo.heddle(["hook", "list"]).ok();
     }
+}
+
+#[test]
+fn where_the_manager_does_not_answer_a_daemon_is_started_and_stopped_without_it() {
+    let repo = TestRepo::new();
+    repo.heddle(["init"]).ok();
+    // As `install` leaves it, at a time when there was a manager.
+    let record = format!(
+        "manager = \"systemd\"\ninstance = \"repo\"\nheddle = \"{HEDDLE}\"\nrepository = \"{}\"\n",
+        repo.root().display()
+    );
+    fs::write(repo.store_dir().join("service.toml"), record).unwrap();
+    let told = |ran: &Ran, what: &str| {
+        let said = &ran.stderr;
+        assert!(said.contains("`systemctl --user"), "{ran:?}");
+        assert!(said.contains(what), "{ran:?}");
+    };
+    let listed = repo.heddle(["hook", "list"]);
+    told(&listed, "a daemon is started without it");
+    listed.ok();
+    let pid = repo.holder().unwrap();
+    assert!(repo.pidfile().exists());
+
+    let stopped = repo.heddle(["agent", "stop"]);
+    told(&stopped, "the daemon is stopped without systemd");
+    assert!(stopped.ok().contains(&pid.to_string()));
+    assert_eq!(repo.holder(), None);
 }
 
 #[test]

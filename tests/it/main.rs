@@ -2,9 +2,13 @@
 //! socket. One binary, so that it is linked once.
 
 #[allow(dead_code)]
+mod drop_in;
+#[allow(dead_code)]
 mod fault;
 #[allow(dead_code)]
 mod harness;
+#[allow(dead_code)]
+mod listening;
 #[allow(dead_code)]
 mod manager;
 #[allow(dead_code)]
@@ -14,34 +18,72 @@ mod activation;
 mod address;
 mod bounds;
 #[allow(dead_code)]
+mod scenes;
+#[allow(dead_code)]
 mod states;
 
 mod capture_runs;
 mod capture_tree;
 mod captures;
 mod cli;
+mod cli_capture;
+mod cli_diff;
+mod cli_restore;
+mod cli_shell;
+mod cli_thread;
+mod cli_upkeep;
+mod crash;
 mod docs;
+mod doctor;
 mod durable;
+mod edits;
 mod elsewhere;
 mod faults;
 mod first_use;
 mod foreign;
+mod hook_cli;
+mod hook_commands;
+mod hook_git;
+mod hook_nested;
+mod hook_notices;
+mod hook_sandbox;
+mod hook_subscribers;
 mod hooks;
 mod idle_exit;
 mod install;
 mod journal;
+mod launchd;
 mod life;
+mod mixed;
 mod notify;
+mod obstacles;
+mod odd_restores;
+mod oddities;
 mod once;
 mod operations;
 mod packaging;
 mod places;
+mod power;
+mod random_trees;
+mod real_trees;
+mod rebuilt;
 mod reflection;
+mod refused;
 mod restores;
+mod reviewed;
 mod service;
+mod service_bursts;
+mod service_gone;
 mod service_life;
 mod service_load;
+mod service_packaged;
+mod service_slow;
+mod storm;
 mod strangers;
 mod threads;
+mod transactions;
+#[allow(dead_code)]
+mod trees;
+mod upkeep;
 mod wal;
 mod wire;

@@ -9,9 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::sys::signal::Signal;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 
 use crate::{
+    drop_in::{DropIn, fault},
     fault::{Act, Fault, kinds},
     harness::{DEADLINE, Daemon, HEDDLE, TestRepo},
     manager::user_manager,
@@ -151,6 +155,28 @@ fn readiness_is_told_only_when_the_daemon_serves() {
 }
 
 #[test]
+fn a_long_recovery_asks_for_more_time_before_it_is_ready() {
+    let repo = TestRepo::new();
+    let Some(fault) = Fault::new("notify::recovery", &repo) else {
+        return;
+    };
+    repo.heddle(["hook", "add", "kept", "true"]).ok();
+    kill(Pid::from_raw(repo.holder().unwrap()), Signal::SIGKILL).unwrap();
+    wait_until("gone", || repo.holder().is_none());
+    let ear = Ear::new(&repo);
+    // The log of the one that crashed is recovered, and made durable before anything is read.
+    fault.arm(Act::Hold, 1, kinds::SYNC);
+    let _daemon = ear.serve(fault.serve(&repo));
+    let heard = ear.until("EXTEND_TIMEOUT_USEC=");
+    assert_eq!(heard.concat(), ["EXTEND_TIMEOUT_USEC=20000000"]);
+    let held = fault.hit().unwrap().path;
+    assert!(held.contains("heddle.db"), "{held}");
+    fault.disarm();
+    ear.until("READY=1");
+    assert!(repo.heddle(["hook", "list"]).ok().contains("kept"));
+}
+
+#[test]
 fn the_watchdog_is_fed_until_the_writer_sticks_and_a_drain_asks_for_more_time() {
     let repo = TestRepo::new();
     let Some(fault) = Fault::new("notify::watchdog", &repo) else {
@@ -204,30 +230,13 @@ fn a_daemon_with_a_stuck_writer_is_restarted_by_the_watchdog() {
         return;
     };
     let repo = manager.repo("stuck");
-    let folder = manager.home().join("stuck-fault");
-    repo.run("mkdir", &[folder.to_str().unwrap()]).ok();
-    let Some(fault) = Fault::beside(test, &folder, repo.root()) else {
+    let Some((fault, environment)) = fault(&manager, test, &repo) else {
         return;
     };
-    let [library, control, under] = fault.parts();
-    // Where the test user may read it.
-    let copy = folder.join("fault.so");
-    std::fs::copy(library, &copy).unwrap();
-    let (uid, gid) = manager.ids();
-    std::os::unix::fs::chown(control, Some(uid), Some(gid)).unwrap();
-    let drop_in = format!(
-        "[Service]\nWatchdogSec=1s\nEnvironment=LD_PRELOAD={} HEDDLE_FAULT={} HEDDLE_FAULT_UNDER={}\n",
-        copy.display(),
-        control.display(),
-        under.display()
-    );
-    let drop_ins = manager
-        .runtime()
-        .join("systemd/user.control/heddle-agent@stuck.service.d");
-    repo.run("mkdir", &["-p", drop_ins.to_str().unwrap()]).ok();
-    std::fs::write(drop_ins.join("60-test.conf"), drop_in).unwrap();
-    repo.heddle(&["agent", "install", "--now"]).ok();
     let service = "heddle-agent@stuck.service";
+    let lines = format!("[Service]\nWatchdogSec=1s\n{environment}\n");
+    let _lines = DropIn::new(&manager, service, &lines);
+    repo.heddle(&["agent", "install", "--now"]).ok();
     repo.heddle(&["hook", "list"]).ok();
     let before = manager.property(service, "MainPID");
 
@@ -252,5 +261,4 @@ fn a_daemon_with_a_stuck_writer_is_restarted_by_the_watchdog() {
     assert_eq!(hooks["hooks"].as_array().unwrap().len(), 1);
     let after = manager.property(service, "MainPID");
     assert!(after != before && after != "0");
-    let _ = std::fs::remove_dir_all(drop_ins);
 }

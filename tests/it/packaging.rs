@@ -74,6 +74,7 @@ fn the_packaged_units_say_what_keeps_the_promises() {
         "OOMPolicy=continue",
         "Restart=on-failure",
         "RestartPreventExitStatus=1 2 4 5",
+        "StartLimitIntervalSec=2s",
         "StartLimitBurst=1000",
         "UMask=0077",
         "LimitCORE=0",
@@ -86,6 +87,8 @@ fn the_packaged_units_say_what_keeps_the_promises() {
         "DirectoryMode=0700",
         "RemoveOnStop=yes",
         "Accept=no",
+        "TriggerLimitIntervalSec=2s",
+        "TriggerLimitBurst=1000",
     ] {
         assert!(lines(SOCKET).contains(&line), "{line}");
     }
@@ -132,6 +135,10 @@ fn the_property_list_is_one_for_any_path() {
     assert!(Path::new(socket).is_absolute() && socket.ends_with(".sock"));
     assert_eq!(read["ThrottleInterval"], 1);
     assert_eq!(read["ProcessType"], "Adaptive");
+    // Time for a drain before launchd kills, as systemd's unit gives it; and a log with a bound.
+    assert!(SERVICE.contains("\nTimeoutStopSec=30s\n") && read["ExitTimeOut"] == 30);
+    assert_eq!(arguments[5..], ["--log", "file"]);
+    assert!(read["StandardErrorPath"].is_null());
     let label = read["Label"].as_str().unwrap();
     assert!(list.0.ends_with(&format!("/{label}.plist")), "{label}");
 }

@@ -81,69 +81,6 @@ fn a_service_is_started_and_stopped_by_its_name() {
 }
 
 #[test]
-fn the_units_as_packaged_serve_an_escaped_path() {
-    let Some(manager) = user_manager("service_life::escaped") else {
-        return;
-    };
-    // Without a character that is escaped by a backslash: systemd 252 loses a listening socket with
-    // one in its path when it reloads, as other tests have it do.
-    let repo = manager.repo("a_folder/by_path");
-    let escaped = run(Command::new("systemd-escape")
-        .arg("--path")
-        .arg(repo.root()))
-    .ok();
-    let instance = escaped.trim().to_owned();
-    // As a distribution would install them, except for the names and where heddle lies.
-    let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/systemd/user");
-    let folder = manager.home().join(".config/systemd/user");
-    manager
-        .command("mkdir")
-        .arg("-p")
-        .arg(&folder)
-        .status()
-        .unwrap();
-    let mut written = Vec::new();
-    for kind in ["service", "socket"] {
-        let text = fs::read_to_string(packaging.join(format!("heddle-agent@.{kind}"))).unwrap();
-        let text = text
-            .replace("/usr/bin/heddle", &manager.heddle().display().to_string())
-            .replace("heddle-agent@", "heddle-packaged@")
-            .replace("%t/heddle/", "%t/packaged/");
-        let path = folder.join(format!("heddle-packaged@.{kind}"));
-        fs::write(&path, text).unwrap();
-        written.push(path);
-    }
-    manager.systemctl(&["daemon-reload"]).ok();
-    let socket = format!("heddle-packaged@{instance}.socket");
-    let service = format!("heddle-packaged@{instance}.service");
-    manager.systemctl(&["start", &socket]).ok();
-    assert_eq!(manager.property(&service, "ActiveState"), "inactive");
-    // Nothing is installed and so nothing leads there yet: somebody who knows the socket knocks.
-    let knock = format!(
-        "import socket; s = socket.socket(socket.AF_UNIX); s.connect('{}/packaged/{}.sock')",
-        manager.runtime().display(),
-        instance.replace('\\', "\\\\")
-    );
-    let give_up = Instant::now() + DEADLINE;
-    while manager.property(&service, "ActiveState") != "active" {
-        let mut python = manager.command("/usr/bin/python3");
-        let knocked = run(python.args(["-c", &knock]));
-        let state = manager.systemctl(&["status", "--no-pager", &socket, &service]);
-        assert!(Instant::now() < give_up, "{knocked:?} {}", state.stdout);
-        thread::sleep(Duration::from_millis(100));
-    }
-    let pid = manager.property(&service, "MainPID");
-    // The daemon has made the link.
-    assert_eq!(serving(&repo), pid);
-
-    manager.systemctl(&["stop", &socket, &service]).ok();
-    for path in written {
-        fs::remove_file(path).unwrap();
-    }
-    manager.systemctl(&["daemon-reload"]).ok();
-}
-
-#[test]
 fn a_restart_is_another_process_behind_the_same_socket() {
     let Some(manager) = user_manager("service_life::restart") else {
         return;

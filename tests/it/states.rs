@@ -16,7 +16,7 @@ use heddle_agent::grpc_local_impl::proto::{
 };
 use tonic::{Status, transport::Channel};
 
-use crate::harness::TestRepo;
+use crate::harness::{TestRepo, run};
 
 pub type Threads = ThreadWorkflowServiceClient<Channel>;
 pub type Worktrees = WorktreeServiceClient<Channel>;
@@ -120,25 +120,37 @@ pub struct GitView {
 }
 
 impl GitView {
-    /// As it is now.
+    /// All but what a change of the worktree changes.
+    pub fn without_status(mut self) -> Self {
+        self.status.clear();
+        self
+    }
+
+    /// As it is now, seen from the main worktree.
     pub fn of(repo: &TestRepo) -> Self {
-        let refs = repo.git(&["for-each-ref", "--format=%(refname) %(objectname)"]);
+        Self::at(repo, repo.root(), &repo.path(".git"))
+    }
+
+    /// As it is now, seen from the worktree at `root`.
+    pub fn at(repo: &TestRepo, root: &Path, git_dir: &Path) -> Self {
+        let git = |args: &[&str]| run(repo.command("git").current_dir(root).args(args)).ok();
+        let refs = git(&["for-each-ref", "--format=%(refname) %(objectname)"]);
         let refs = refs
             .lines()
             .filter(|line| !line.starts_with("refs/heddle/"));
         Self {
             // Without a lock it does not write the index to refresh it.
-            status: repo.git(&[
+            status: git(&[
                 "--no-optional-locks",
                 "status",
                 "--porcelain=v2",
                 "--branch",
                 "--untracked-files=all",
             ]),
-            head: fs::read_to_string(repo.path(".git/HEAD")).unwrap(),
-            index: fs::read(repo.path(".git/index")).ok(),
+            head: fs::read_to_string(git_dir.join("HEAD")).unwrap(),
+            index: fs::read(git_dir.join("index")).ok(),
             refs: refs.collect::<Vec<_>>().join("\n"),
-            stash: repo.git(&["stash", "list"]),
+            stash: git(&["stash", "list"]),
         }
     }
 }
@@ -146,21 +158,29 @@ impl GitView {
 /// Everything in a worktree but Git's and heddle's own: modes and contents by path, link targets.
 pub fn content(root: &Path) -> BTreeMap<String, (u32, Vec<u8>)> {
     let mut found = BTreeMap::new();
-    gather(root, "", &mut found);
+    gather(root, Path::new(""), &mut found);
     found
 }
 
-fn gather(root: &Path, below: &str, found: &mut BTreeMap<String, (u32, Vec<u8>)>) {
+fn gather(root: &Path, below: &Path, found: &mut BTreeMap<String, (u32, Vec<u8>)>) {
     for entry in fs::read_dir(root.join(below)).unwrap() {
         let entry = entry.unwrap();
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if below.is_empty() && (name == ".git" || name == ".heddle") {
+        let name = entry.file_name();
+        if below.as_os_str().is_empty() && (name == ".git" || name == ".heddle") {
             continue;
         }
-        let path = format!("{below}{name}");
+        let place = below.join(name);
+        // Names that are not UTF-8 keep apart, and can be read.
+        let path = place.as_os_str().as_encoded_bytes().utf8_chunks();
+        let path: String = path
+            .map(|chunk| match chunk.invalid() {
+                [] => chunk.valid().to_owned(),
+                invalid => format!("{}{invalid:?}", chunk.valid()),
+            })
+            .collect();
         let kind = entry.file_type().unwrap();
         if kind.is_dir() {
-            gather(root, &format!("{path}/"), found);
+            gather(root, &place, found);
         } else if kind.is_symlink() {
             let target = fs::read_link(entry.path()).unwrap();
             found.insert(

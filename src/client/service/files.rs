@@ -9,7 +9,7 @@ use std::{
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{Error, Installed};
+use super::Error;
 
 /// By which a file is known to be ours.
 pub(super) const MARKER: &str = "Written by `heddle agent install`";
@@ -97,11 +97,4 @@ pub(super) fn repository_of(path: &Path) -> Option<String> {
         .find_map(|line| line.strip_prefix(REPOSITORY))?;
     // As it is kept in a property list (launchd.rs).
     Some(line.replace("-&#45;", "--"))
-}
-
-/// Records what was installed.
-pub(super) fn write_record(path: &Path, installed: &Installed) -> Result<(), Error> {
-    let text =
-        toml::to_string(installed).map_err(|e| Error::file("write", path, io::Error::other(e)))?;
-    write(path, &text).map(drop)
 }

@@ -1,11 +1,20 @@
-//! launchd, for the user's session. What it is given is tested everywhere; that it takes it, on
-//! macOS only.
+//! launchd, for the user's session. What systemd does by `Symlinks=`, `DirectoryMode=` and
+//! `RemoveOnStop=` is done here: launchd binds the socket, and neither makes its folder nor removes
+//! anything. Tested with a stand-in for launchctl; that the real one takes it, on macOS only.
 
-use std::{env, path::PathBuf};
+use std::{
+    fs,
+    os::unix::fs::FileTypeExt,
+    path::{Path, PathBuf},
+};
 
-use super::{Error, Manager, Unit, ask, files::MARKER};
+use super::{Error, Manager, Unit, ask, files::MARKER, named_folder};
+use crate::local_daemon::activation::{link_to, private_folder};
 
 const PROPERTY_LIST: &str = include_str!("../../../packaging/launchd/dev.heddle.agent.plist");
+
+/// What `launchctl bootout` says when the daemon is still finishing what is in flight.
+const DRAINS: &str = "Operation now in progress";
 
 /// The user's launchd.
 #[derive(Debug, Clone, Copy)]
@@ -13,15 +22,14 @@ pub struct Launchd;
 
 impl Manager for Launchd {
     fn socket(&self, instance: &str) -> Result<PathBuf, Error> {
-        Ok(home()?
-            .join("Library/Caches/heddle")
-            .join(format!("{instance}.sock")))
+        Ok(sockets()?.join(format!("{instance}.sock")))
+    }
+
+    fn listener(&self, instance: &str) -> String {
+        format!("dev.heddle.agent.{instance}")
     }
 
     fn files(&self, unit: &Unit) -> Result<Vec<(PathBuf, String)>, Error> {
-        let path = home()?
-            .join("Library/LaunchAgents")
-            .join(format!("{}.plist", label(&unit.instance)));
         let text = PROPERTY_LIST
             .replace("@INSTANCE@", &escaped(&unit.instance))
             .replace("@HEDDLE@", &escaped(&unit.heddle.to_string_lossy()))
@@ -29,10 +37,6 @@ impl Manager for Launchd {
             .replace(
                 "@SOCKET@",
                 &escaped(&self.socket(&unit.instance)?.to_string_lossy()),
-            )
-            .replace(
-                "@LOG@",
-                &escaped(&unit.repository.join(".heddle/agent.log").to_string_lossy()),
             );
         // Two hyphens would end the comment.
         let repository = unit
@@ -41,71 +45,128 @@ impl Manager for Launchd {
             .to_string()
             .replace("--", "-&#45;");
         let marker = format!("<!-- {MARKER}\n# Repository: {repository}\n-->\n<plist version");
-        Ok(vec![(path, text.replacen("<plist version", &marker, 1))])
+        let text = text.replacen("<plist version", &marker, 1);
+        Ok(vec![(self.property_list(unit)?, text)])
     }
 
     fn folder(&self) -> Result<PathBuf, Error> {
         Ok(home()?.join("Library/LaunchAgents"))
     }
 
-    fn enable(&self, unit: &Unit, now: bool) -> Result<Vec<String>, Error> {
-        if !now {
-            return Ok(vec!["launchd takes it at the next login".to_owned()]);
-        }
-        self.listen(&unit.instance)?;
-        Ok(vec![
-            "launchd listens: the first call starts the daemon".to_owned(),
-        ])
+    fn enable(&self, unit: &Unit) -> Result<Vec<String>, Error> {
+        let mut done = self.prepare(unit)?;
+        let label = self.listener(&unit.instance);
+        done.push(format!(
+            "launchd listens for {label} from the next login on"
+        ));
+        Ok(done)
     }
 
-    fn disable(&self, instance: &str) -> Result<Vec<String>, Error> {
-        if self.is_listening(instance) {
-            self.stop(instance)?;
+    fn disable(&self, unit: &Unit) -> Result<(), Error> {
+        if is_link_to(&unit.link, &self.socket(&unit.instance)?) {
+            fs::remove_file(&unit.link).map_err(|e| Error::file("remove", &unit.link, e))?;
         }
-        Ok(vec![format!("launchd let go of {}", label(instance))])
-    }
-
-    fn forget(&self) -> Result<(), Error> {
+        // Sockets of other instances may lie beside ours: then the folder stays.
+        let _ = fs::remove_dir(sockets()?);
         Ok(())
     }
 
-    fn listen(&self, instance: &str) -> Result<(), Error> {
-        let list = home()?
-            .join("Library/LaunchAgents")
-            .join(format!("{}.plist", label(instance)));
+    fn listen(&self, unit: &Unit) -> Result<(), Error> {
+        self.prepare(unit)?;
+        if self.is_loaded(unit) {
+            // Its socket was removed, and it makes another only when it is loaded.
+            launchctl(&["bootout", &self.target(unit)])?;
+        }
+        let list = self.property_list(unit)?;
         launchctl(&["bootstrap", &domain(), &list.to_string_lossy()])
     }
 
-    fn stop(&self, instance: &str) -> Result<(), Error> {
-        launchctl(&["bootout", &format!("{}/{}", domain(), label(instance))])
+    fn stop(&self, unit: &Unit) -> Result<(), Error> {
+        if self.is_loaded(unit) {
+            match launchctl(&["bootout", &self.target(unit)]) {
+                Err(Error::Manager { said, .. }) if said.contains(DRAINS) => {}
+                other => other?,
+            }
+        }
+        let socket = self.socket(&unit.instance)?;
+        if !is_socket(&socket) {
+            return Ok(());
+        }
+        fs::remove_file(&socket).map_err(|e| Error::file("remove", &socket, e))
     }
 
-    fn restart(&self, instance: &str) -> Result<(), Error> {
-        launchctl(&[
-            "kickstart",
-            "-k",
-            &format!("{}/{}", domain(), label(instance)),
-        ])
-    }
-
-    fn is_listening(&self, instance: &str) -> bool {
-        launchctl(&["print", &format!("{}/{}", domain(), label(instance))]).is_ok()
+    fn is_listening(&self, unit: &Unit) -> bool {
+        self.socket(&unit.instance).is_ok_and(|at| is_socket(&at)) && self.is_loaded(unit)
     }
 }
 
-fn label(instance: &str) -> String {
-    format!("dev.heddle.agent.{instance}")
+impl Launchd {
+    /// Makes the folder that the socket is to lie in, and the link that leads clients to it. Answers
+    /// what was done, in words.
+    fn prepare(&self, unit: &Unit) -> Result<Vec<String>, Error> {
+        let mut done = Vec::new();
+        let folder = sockets()?;
+        let is_new = !folder.exists();
+        let above = folder.parent().unwrap_or(&folder);
+        fs::create_dir_all(above)
+            .and_then(|()| private_folder(&folder))
+            .map_err(|e| Error::file("create", &folder, e))?;
+        if is_new {
+            done.push(format!("made {}", folder.display()));
+        }
+        let socket = self.socket(&unit.instance)?;
+        // What lies there and is no link is the socket of a daemon that runs by itself. A folder
+        // that is gone comes back with the daemon, and the link with it.
+        let is_free = match unit.link.symlink_metadata() {
+            Ok(found) => found.is_symlink(),
+            Err(_) => unit.link.parent().is_some_and(Path::exists),
+        };
+        if is_free && !is_link_to(&unit.link, &socket) {
+            link_to(&socket, &unit.link).map_err(|e| Error::file("link", &unit.link, e))?;
+            done.push(format!(
+                "linked {} to {}",
+                unit.link.display(),
+                socket.display()
+            ));
+        }
+        Ok(done)
+    }
+
+    fn property_list(&self, unit: &Unit) -> Result<PathBuf, Error> {
+        let label = self.listener(&unit.instance);
+        Ok(self.folder()?.join(format!("{label}.plist")))
+    }
+
+    fn target(&self, unit: &Unit) -> String {
+        format!("{}/{}", domain(), self.listener(&unit.instance))
+    }
+
+    fn is_loaded(&self, unit: &Unit) -> bool {
+        launchctl(&["print", &self.target(unit)]).is_ok()
+    }
 }
 
 fn domain() -> String {
     format!("gui/{}", nix::unistd::Uid::effective())
 }
 
+fn sockets() -> Result<PathBuf, Error> {
+    Ok(home()?.join("Library/Caches/heddle"))
+}
+
 fn home() -> Result<PathBuf, Error> {
-    let home = env::var_os("HOME").filter(|home| !home.is_empty());
-    home.map(PathBuf::from).ok_or_else(|| {
+    named_folder("HOME").ok_or_else(|| {
         Error::Environment("HOME is not set, so there is no place for agents".into())
     })
+}
+
+fn is_socket(path: &Path) -> bool {
+    path.symlink_metadata()
+        .is_ok_and(|found| found.file_type().is_socket())
+}
+
+fn is_link_to(link: &Path, target: &Path) -> bool {
+    fs::read_link(link).is_ok_and(|there| there == target)
 }
 
 fn launchctl(arguments: &[&str]) -> Result<(), Error> {

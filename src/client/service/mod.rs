@@ -1,30 +1,35 @@
 //! The service manager that may hold a repository's socket: installing units for it, and starting,
-//! stopping and asking through it. What was installed is recorded in the repository's own heddle
-//! folder, so that a client finds it without asking anybody.
+//! stopping and asking through it.
 
 mod files;
+mod install;
 mod launchd;
+mod present;
 mod systemd;
 
 use std::{
-    fs, io,
+    env, io,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::child::child;
-use crate::{git::Repository, local_daemon::activation::SUN_PATH_MAX};
+use crate::{child::child, git::Repository, local_daemon::default_socket_path};
+pub use install::{default_name, install, uninstall};
 pub use launchd::Launchd;
+pub use present::Service;
 pub use systemd::Systemd;
 
-/// A service manager of this user.
+/// A service manager of this user: what differs between them, and nothing else.
 pub trait Manager {
     /// Where it binds the socket of an instance.
     ///
     /// # Errors
     /// When the environment does not tell.
     fn socket(&self, instance: &str) -> Result<PathBuf, Error>;
+
+    /// What it calls that socket.
+    fn listener(&self, instance: &str) -> String;
 
     /// The files that make up an instance: path and text.
     ///
@@ -38,45 +43,51 @@ pub trait Manager {
     /// When the environment does not tell.
     fn folder(&self) -> Result<PathBuf, Error>;
 
-    /// Makes the manager know of what was written; with `now` also makes it listen. Answers what
-    /// was done, in words.
+    /// Makes it know of what was written, and listen from the next login on. Answers what was done,
+    /// in words.
     ///
     /// # Errors
     /// When the manager refuses.
-    fn enable(&self, unit: &Unit, now: bool) -> Result<Vec<String>, Error>;
+    fn enable(&self, unit: &Unit) -> Result<Vec<String>, Error>;
 
-    /// Makes the manager let go of an instance. Answers what was done, in words.
+    /// Undoes `enable`, for an instance that was stopped.
     ///
     /// # Errors
     /// When the manager refuses.
-    fn disable(&self, instance: &str) -> Result<Vec<String>, Error>;
+    fn disable(&self, unit: &Unit) -> Result<(), Error>;
 
     /// Makes it forget files that were removed.
     ///
     /// # Errors
     /// When the manager refuses.
-    fn forget(&self) -> Result<(), Error>;
+    fn forget(&self) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Makes it listen.
     ///
     /// # Errors
     /// When the manager refuses.
-    fn listen(&self, instance: &str) -> Result<(), Error>;
+    fn listen(&self, unit: &Unit) -> Result<(), Error>;
 
     /// Ends daemon and socket.
     ///
     /// # Errors
     /// When the manager refuses.
-    fn stop(&self, instance: &str) -> Result<(), Error>;
+    fn stop(&self, unit: &Unit) -> Result<(), Error>;
 
-    /// Ends the daemon and starts another, with the socket held all the while.
+    /// Lets the daemon drain and starts another, with the socket held all the while. False where it
+    /// has no command for that: then the daemon is to be asked to leave, and a call starts the next.
     ///
     /// # Errors
     /// When the manager refuses.
-    fn restart(&self, instance: &str) -> Result<(), Error>;
+    fn restart(&self, unit: &Unit) -> Result<bool, Error> {
+        let _ = unit;
+        Ok(false)
+    }
 
     /// Whether it listens for the instance now.
-    fn is_listening(&self, instance: &str) -> bool;
+    fn is_listening(&self, unit: &Unit) -> bool;
 }
 
 /// The service managers that we know.
@@ -131,17 +142,17 @@ pub struct Unit {
     pub link: PathBuf,
 }
 
-/// What is installed for a repository.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Installed {
-    /// For which manager.
-    pub manager: Kind,
-    /// Under which name.
-    pub instance: String,
-    /// The executable that it starts.
-    pub heddle: PathBuf,
-    /// The repository's root: a copied folder brings the record, and is not installed.
-    pub repository: PathBuf,
+impl Unit {
+    /// The service of a repository, with a name and an executable to be started.
+    pub fn new(repository: &Repository, instance: String, heddle: PathBuf) -> Self {
+        Self {
+            instance,
+            heddle,
+            repository: repository.root().to_owned(),
+            store: repository.store_dir(),
+            link: default_socket_path(repository),
+        }
+    }
 }
 
 /// Why a service could not be installed, removed or talked to.
@@ -207,185 +218,6 @@ impl Error {
     }
 }
 
-impl Installed {
-    /// What is recorded for a repository, if anything is.
-    pub fn of(repository: &Repository) -> Option<Self> {
-        let text = fs::read_to_string(record(repository)).ok()?;
-        let installed: Self = toml::from_str(&text).ok()?;
-        (installed.repository == repository.root()).then_some(installed)
-    }
-}
-
-/// Installs a service for a repository. Answers what was done, in words.
-///
-/// # Errors
-/// When the name is taken or cannot be one, when a file is in the way that we did not write, and
-/// when the manager refuses.
-pub fn install(repository: &Repository, unit: &Unit, now: bool) -> Result<Vec<String>, Error> {
-    let kind = Kind::native();
-    let manager = kind.manager();
-    check_name(&*manager, &unit.instance)?;
-    check_paths(unit)?;
-    let installed = Installed::of(repository);
-    let was_installed = installed.is_some();
-    if let Some(other) = installed.filter(|there| there.instance != unit.instance) {
-        return Err(Error::Installed(other.instance));
-    }
-    let _alone = files::lock(&manager.folder()?)?;
-    let files = manager.files(unit)?;
-    files::refuse_foreign(&files)?;
-    refuse_taken(&*manager, unit)?;
-
-    let mut done = Vec::new();
-    let mut written = Vec::new();
-    let mut put_in_place = || -> Result<(), Error> {
-        for (path, text) in &files {
-            if files::write(path, text)? {
-                written.push(path);
-                done.push(format!("wrote {}", path.display()));
-            }
-        }
-        let installed = Installed {
-            manager: kind,
-            instance: unit.instance.clone(),
-            heddle: unit.heddle.clone(),
-            repository: unit.repository.clone(),
-        };
-        files::write_record(&record(repository), &installed)?;
-        done.extend(manager.enable(unit, now)?);
-        Ok(())
-    };
-    match put_in_place() {
-        Ok(()) => Ok(done),
-        Err(error) => {
-            if !was_installed {
-                take_back(repository, &*manager, &unit.instance, &written);
-            }
-            Err(error)
-        }
-    }
-}
-
-/// Undoes an installation that failed half-way, as far as that works: why it failed is what counts.
-fn take_back(repository: &Repository, manager: &dyn Manager, instance: &str, written: &[&PathBuf]) {
-    let _ = manager.disable(instance);
-    for path in written.iter().rev() {
-        let _ = files::remove(path);
-    }
-    let _ = fs::remove_file(record(repository));
-    let _ = manager.forget();
-}
-
-/// Removes the service of a repository, and the shared units with the last one.
-///
-/// # Errors
-/// When there is none, and when the manager refuses.
-pub fn uninstall(repository: &Repository, unit: &Unit) -> Result<Vec<String>, Error> {
-    let installed = Installed::of(repository).ok_or(Error::NotInstalled)?;
-    let manager = installed.manager.manager();
-    let _alone = files::lock(&manager.folder()?)?;
-    // A manager that cannot be asked holds nothing; what was written goes all the same.
-    let mut done = match manager.disable(&installed.instance) {
-        Ok(done) => done,
-        Err(error) => vec![format!("note: {error}")],
-    };
-    let unit = Unit {
-        instance: installed.instance,
-        ..unit.clone()
-    };
-    // Drop-ins first: a template goes only with the last of them.
-    for (path, _) in manager.files(&unit)?.iter().rev() {
-        if files::remove(path)? {
-            done.push(format!("removed {}", path.display()));
-        }
-    }
-    if let Err(error) = manager.forget() {
-        done.push(format!("note: {error}"));
-    }
-    let record = record(repository);
-    fs::remove_file(&record).map_err(|e| Error::file("remove", &record, e))?;
-    Ok(done)
-}
-
-/// The name that a repository gets where none is asked for: its folder's, as far as it can be one.
-pub fn default_name(repository: &Path) -> String {
-    let folder = repository.file_name().unwrap_or_default().to_string_lossy();
-    let folder = folder.trim_end_matches(".git");
-    let name: String = folder
-        .chars()
-        .map(|c| if is_plain(c) { c } else { '-' })
-        .collect();
-    let name = name.trim_matches('-');
-    if name.is_empty() { "repository" } else { name }.to_owned()
-}
-
-fn is_plain(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')
-}
-
-/// Characters of a unit's name (systemd.unit(5)); the backslash is for escaped paths.
-fn check_name(manager: &dyn Manager, name: &str) -> Result<(), Error> {
-    let fail = |why: String| {
-        Err(Error::Name {
-            name: name.to_owned(),
-            why,
-        })
-    };
-    let allowed = |c: char| is_plain(c) || matches!(c, ':' | '\\');
-    if name.is_empty() || !name.chars().all(allowed) {
-        return fail("it must be of letters, digits, and _ - . : \\".to_owned());
-    }
-    let socket = manager.socket(name)?;
-    let length = socket.as_os_str().len();
-    if length > SUN_PATH_MAX {
-        return fail(format!(
-            "its socket {} would have {length} bytes, and a socket's path may have {SUN_PATH_MAX}",
-            socket.display()
-        ));
-    }
-    Ok(())
-}
-
-/// Refuses paths that a line of a unit cannot hold.
-fn check_paths(unit: &Unit) -> Result<(), Error> {
-    for path in [&unit.heddle, &unit.repository] {
-        let text = path.to_string_lossy();
-        if text.chars().any(char::is_control) || text.ends_with([' ', '\\']) {
-            return Err(Error::Environment(format!(
-                "no unit can have the path {text:?}: it has control characters, or ends in a blank or backslash; move it"
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// Refuses a name under which another repository is installed.
-fn refuse_taken(manager: &dyn Manager, unit: &Unit) -> Result<(), Error> {
-    let taken_by = |instance: &str| -> Result<Option<String>, Error> {
-        let other = Unit {
-            instance: instance.to_owned(),
-            ..unit.clone()
-        };
-        let owners = manager.files(&other)?;
-        Ok(owners
-            .iter()
-            .find_map(|(path, _)| files::repository_of(path)))
-    };
-    let own = unit.repository.display().to_string();
-    let Some(other) = taken_by(&unit.instance)?.filter(|other| *other != own) else {
-        return Ok(());
-    };
-    let mut proposals = (2..).map(|n| format!("{}-{n}", unit.instance));
-    let proposal = proposals
-        .find(|name| matches!(taken_by(name), Ok(None)))
-        .unwrap_or_default();
-    Err(Error::Taken {
-        name: unit.instance.clone(),
-        other,
-        proposal,
-    })
-}
-
 /// Runs a manager's own command.
 fn ask(program: &str, arguments: &[&str]) -> Result<(), Error> {
     let command = format!("{program} {}", arguments.join(" "));
@@ -404,6 +236,9 @@ fn ask(program: &str, arguments: &[&str]) -> Result<(), Error> {
     Err(failed(said.trim().replace('\n', "; ")))
 }
 
-fn record(repository: &Repository) -> PathBuf {
-    repository.store_dir().join("service.toml")
+/// A folder that the environment names.
+fn named_folder(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable)
+        .filter(|folder| !folder.is_empty())
+        .map(PathBuf::from)
 }

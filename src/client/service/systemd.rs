@@ -1,7 +1,6 @@
 //! `systemd --user`: templates as packaged, and a drop-in with what only this machine knows.
 
 use std::{
-    env,
     ffi::OsStr,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
@@ -10,10 +9,14 @@ use std::{
 use super::{
     Error, Manager, Unit, ask,
     files::{MARKER, REPOSITORY},
+    named_folder,
 };
 
 const SERVICE: &str = include_str!("../../../packaging/systemd/user/heddle-agent@.service");
 const SOCKET: &str = include_str!("../../../packaging/systemd/user/heddle-agent@.socket");
+
+/// What the units start as they are packaged.
+pub(super) const PACKAGED_HEDDLE: &str = "/usr/bin/heddle";
 
 /// Where distributions put user units (systemd.unit(5)).
 const PACKAGED: &[&str] = &[
@@ -32,6 +35,10 @@ impl Manager for Systemd {
         Ok(runtime_dir()?
             .join("heddle")
             .join(format!("{instance}.sock")))
+    }
+
+    fn listener(&self, instance: &str) -> String {
+        unit_name(instance, "socket")
     }
 
     fn files(&self, unit: &Unit) -> Result<Vec<(PathBuf, String)>, Error> {
@@ -58,53 +65,43 @@ impl Manager for Systemd {
         units_dir()
     }
 
-    fn enable(&self, unit: &Unit, now: bool) -> Result<Vec<String>, Error> {
-        let socket = unit_name(&unit.instance, "socket");
+    fn enable(&self, unit: &Unit) -> Result<Vec<String>, Error> {
+        let socket = self.listener(&unit.instance);
         systemctl(&["daemon-reload"])?;
         systemctl(&["enable", "--quiet", &socket])?;
-        let mut done = vec![
+        Ok(vec![
             "reloaded the user manager".to_owned(),
             format!("enabled {socket}: it listens from the next login on"),
-        ];
-        if now {
-            systemctl(&["start", &socket])?;
-            done.push(format!(
-                "started {socket}: the first call starts the daemon"
-            ));
-        }
-        Ok(done)
+        ])
     }
 
-    fn disable(&self, instance: &str) -> Result<Vec<String>, Error> {
-        let socket = unit_name(instance, "socket");
-        self.stop(instance)?;
-        systemctl(&["disable", "--quiet", &socket])?;
-        Ok(vec![format!("stopped and disabled {socket}")])
+    fn disable(&self, unit: &Unit) -> Result<(), Error> {
+        systemctl(&["disable", "--quiet", &self.listener(&unit.instance)])
     }
 
     fn forget(&self) -> Result<(), Error> {
         systemctl(&["daemon-reload"])
     }
 
-    fn listen(&self, instance: &str) -> Result<(), Error> {
-        systemctl(&["start", &unit_name(instance, "socket")])
+    fn listen(&self, unit: &Unit) -> Result<(), Error> {
+        systemctl(&["start", &self.listener(&unit.instance)])
     }
 
-    fn stop(&self, instance: &str) -> Result<(), Error> {
+    fn stop(&self, unit: &Unit) -> Result<(), Error> {
         // Together: the socket alone would start the service again for whoever calls meanwhile.
         systemctl(&[
             "stop",
-            &unit_name(instance, "socket"),
-            &unit_name(instance, "service"),
+            &self.listener(&unit.instance),
+            &unit_name(&unit.instance, "service"),
         ])
     }
 
-    fn restart(&self, instance: &str) -> Result<(), Error> {
-        systemctl(&["restart", &unit_name(instance, "service")])
+    fn restart(&self, unit: &Unit) -> Result<bool, Error> {
+        systemctl(&["restart", &unit_name(&unit.instance, "service")]).map(|()| true)
     }
 
-    fn is_listening(&self, instance: &str) -> bool {
-        systemctl(&["is-active", "--quiet", &unit_name(instance, "socket")]).is_ok()
+    fn is_listening(&self, unit: &Unit) -> bool {
+        systemctl(&["is-active", "--quiet", &self.listener(&unit.instance)]).is_ok()
     }
 }
 
@@ -117,8 +114,7 @@ fn systemctl(arguments: &[&str]) -> Result<(), Error> {
 }
 
 fn runtime_dir() -> Result<PathBuf, Error> {
-    let given = env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
-    given.map(PathBuf::from).ok_or_else(|| {
+    named_folder("XDG_RUNTIME_DIR").ok_or_else(|| {
         Error::Environment(
             "XDG_RUNTIME_DIR is not set, so there is no user manager to talk to; log in to a session of your own, or run `heddle agent serve`".to_owned(),
         )
@@ -126,10 +122,8 @@ fn runtime_dir() -> Result<PathBuf, Error> {
 }
 
 fn units_dir() -> Result<PathBuf, Error> {
-    let given = |name| env::var_os(name).filter(|dir| !dir.is_empty());
-    let config = given("XDG_CONFIG_HOME").map(PathBuf::from);
-    let config = config.or_else(|| given("HOME").map(|home| PathBuf::from(home).join(".config")));
-    config
+    named_folder("XDG_CONFIG_HOME")
+        .or_else(|| Some(named_folder("HOME")?.join(".config")))
         .map(|config| config.join("systemd").join("user"))
         .ok_or_else(|| Error::Environment("HOME is not set, so there is no place for units".into()))
 }
@@ -180,4 +174,47 @@ fn quoted(path: &OsStr, doubled: &str) -> String {
 /// A path as the rest of a line: only specifiers mean something there.
 fn plain(path: &OsStr) -> String {
     path.to_string_lossy().replace('%', "%%")
+}
+
+/// The instance that stands for a path, as `systemd-escape --path` has it (systemd.unit(5)).
+pub(super) fn escaped(path: &Path) -> String {
+    let names: Vec<&[u8]> = path
+        .as_os_str()
+        .as_bytes()
+        .split(|byte| *byte == b'/')
+        .filter(|name| !name.is_empty())
+        .collect();
+    let joined = names.join(&b'/');
+    if joined.is_empty() {
+        return "-".to_owned();
+    }
+    let mut instance = String::new();
+    for (index, byte) in joined.into_iter().enumerate() {
+        match byte {
+            b'/' => instance.push('-'),
+            b'.' if index == 0 => instance.push_str("\\x2e"),
+            b':' | b'_' | b'.' => instance.push(char::from(byte)),
+            byte if byte.is_ascii_alphanumeric() => instance.push(char::from(byte)),
+            byte => instance.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    instance
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_escaped_as_systemd_escape_does_it() {
+        for (path, instance) in [
+            ("/", "-"),
+            ("//a//b c/", r"a-b\x20c"),
+            ("/.hidden/.x", r"\x2ehidden-.x"),
+            ("/a-b/ü%$", r"a\x2db-\xc3\xbc\x25\x24"),
+            ("/x.y:z_1", "x.y:z_1"),
+        ] {
+            assert_eq!(escaped(Path::new(path)), instance);
+        }
+    }
 }

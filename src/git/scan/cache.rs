@@ -221,7 +221,7 @@ impl Listing {
     }
 }
 
-pub(super) fn is_attribute_file(path: &BStr) -> bool {
+pub(in crate::git) fn is_attribute_file(path: &BStr) -> bool {
     path == ".gitattributes" || path.ends_with_str("/.gitattributes")
 }
 

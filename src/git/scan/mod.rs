@@ -23,6 +23,7 @@ use super::{Entry, Error, GitDir, ObjectBatch, ObjectError, Worktree, config_fil
 use crate::failure::{Failure, Reason};
 
 use cache::Listing;
+pub(super) use cache::is_attribute_file;
 
 /// Bytes above which a file that Git does not track is left out.
 pub const DEFAULT_SIZE_GUARD: u64 = 64 * 1024 * 1024;
@@ -278,36 +279,29 @@ impl Scanner {
         expected: Entry,
     ) -> Result<bool, ScanError> {
         let seen = self.listing.as_ref().and_then(|listing| listing.seen(path));
+        let config = walk::Config::of(&self.git.local())?;
         if let Some(seen) = seen
             && let Ok(Some((stat, mode))) = walk::look_at(aside)
             && seen.is(expected)
-            && mode == expected.mode
+            && config.believed(mode, Some(expected.mode)) == expected.mode
             && walk::is_settled(&seen.stat, self.scanned_at)
             // Being moved changed its ctime.
             && (stat.mtime, stat.ino, stat.size) == (seen.stat.mtime, seen.stat.ino, seen.stat.size)
         {
             return Ok(true);
         }
-        let found = self.hash_at(path, aside)?;
+        let found = self.hash_at(path, Some(expected.mode), aside)?;
         Ok(found == Some((expected.mode, expected.id)))
-    }
-
-    /// What lies at a path now, hashed as a scan would; `None` where there is nothing that Git
-    /// could keep. Nothing is written.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn hash_now(&mut self, path: &BStr) -> Result<Option<(Mode, ObjectId)>, ScanError> {
-        let lies_at = self.worktree.root.join(OsStr::from_bytes(path));
-        self.hash_at(path, &lies_at)
     }
 
     fn hash_at(
         &mut self,
         path: &BStr,
+        tracked: Option<Mode>,
         lies_at: &Path,
     ) -> Result<Option<(Mode, ObjectId)>, ScanError> {
         let root = self.worktree.root.clone();
+        let path = (path, tracked);
         self.with_rules(|git, index, rules| read::hash_now(&root, git, index, rules, path, lies_at))
     }
 

@@ -25,9 +25,12 @@ use super::{
     cache::is_attribute_file,
     index::UserIndex,
     rules::{Filters, Rules},
-    walk::{Seen, Walk, Walked, look_at, now_nanos, stat_of},
+    walk::{Config, Seen, Walk, Walked, look_at, now_nanos, stat_of},
 };
-use crate::git::{Error, ObjectBatch};
+use crate::git::{
+    Error, ObjectBatch,
+    filter::{Named, encode_to_git},
+};
 
 /// A file that never stops changing is taken as it is after so many reads.
 const ATTEMPTS: u32 = 4;
@@ -141,14 +144,14 @@ fn read_those(
     unknown.into_par_iter().try_for_each_init(reader, read_one)
 }
 
-/// What lies at `lies_at`, hashed as it would be kept at `path`; `None` where nothing is that Git
-/// keeps.
+/// What lies at `lies_at`, hashed as it would be kept at `path`, of which this mode is known; `None`
+/// where nothing is that Git keeps.
 pub(super) fn hash_now(
     root: &Path,
     git: &gix::Repository,
     index: &UserIndex,
     rules: &Rules<'_>,
-    path: &BStr,
+    (path, tracked): (&BStr, Option<Mode>),
     lies_at: &Path,
 ) -> Result<Option<(Mode, ObjectId)>, ScanError> {
     let absolute = lies_at.to_owned();
@@ -159,6 +162,7 @@ pub(super) fn hash_now(
     let Some((_, mode)) = look_at(&absolute).map_err(unreadable)? else {
         return Ok(None);
     };
+    let mode = Config::of(git)?.believed(mode, tracked);
     let mut reader = Reader::new(git.clone(), root, index, rules)?;
     let Some(content) = reader.content(path, lies_at, mode)? else {
         return Ok(None);
@@ -263,9 +267,20 @@ impl<'a> Reader<'a> {
             reason,
         };
         let (git, index) = (&self.git, self.index);
-        let attributes = self
-            .filters
-            .attributes
+        let Filters {
+            pipeline,
+            attributes,
+        } = &mut self.filters;
+        let named = Named::of(attributes, path, git).map_err(|e| failed(e.to_string()))?;
+        if named.is_encoded {
+            let object = encode_to_git(git, self.root, path, &raw).and_then(|id| {
+                git.find_object(id)
+                    .map_err(|e| io::Error::other(e.to_string()))
+            });
+            let object = object.map_err(|e| failed(e.to_string()))?;
+            return Ok(object.detach().data);
+        }
+        let attributes = attributes
             .at_entry(path, Some(Mode::FILE), &git.objects)
             .map_err(|e| failed(e.to_string()))?;
         let mut in_index = |buffer: &mut Vec<u8>| -> gix::Result<Option<()>> {
@@ -275,26 +290,27 @@ impl<'a> Reader<'a> {
             let found = gix::objs::Find::try_find(&git.objects, &index.entry(at).id, buffer)?;
             Ok(found.filter(|found| found.kind == Kind::Blob).map(drop))
         };
-        let outcome = self.filters.pipeline.convert_to_git(
-            raw.as_slice(),
-            Path::new(std::ffi::OsStr::from_bytes(path)),
-            &mut |_, outcome| {
-                attributes.matching_attributes(outcome);
-            },
-            &mut in_index,
-        );
-        match outcome.map_err(|e| failed(e.to_string()))? {
-            ToGitOutcome::Unchanged(_) => {}
-            ToGitOutcome::Buffer(filtered) => return Ok(filtered.to_vec()),
-            ToGitOutcome::Process(mut filter) => {
-                let mut filtered = Vec::new();
-                filter
-                    .read_to_end(&mut filtered)
-                    .map_err(|e| failed(e.to_string()))?;
-                return Ok(filtered);
+        let filtered = named.convert(pipeline, |pipeline| {
+            let outcome = pipeline.convert_to_git(
+                raw.as_slice(),
+                Path::new(std::ffi::OsStr::from_bytes(path)),
+                &mut |_, outcome| {
+                    attributes.matching_attributes(outcome);
+                },
+                &mut in_index,
+            );
+            match outcome.map_err(|e| e.to_string())? {
+                ToGitOutcome::Unchanged(_) => Ok(None),
+                ToGitOutcome::Buffer(filtered) => Ok(Some(filtered.to_vec())),
+                ToGitOutcome::Process(mut filter) => {
+                    let mut filtered = Vec::new();
+                    let read = filter.read_to_end(&mut filtered);
+                    read.map_err(|e| e.to_string())?;
+                    Ok(Some(filtered))
+                }
             }
-        }
-        Ok(raw)
+        });
+        Ok(filtered.map_err(failed)?.unwrap_or(raw))
     }
 }
 

@@ -6,7 +6,7 @@ use std::{collections::HashMap, ops::Range};
 use gix::{
     ObjectId,
     bstr::{BStr, BString, ByteSlice},
-    index::entry::Mode,
+    index::entry::{Mode, Stat},
     objs::Kind,
 };
 
@@ -56,6 +56,8 @@ struct Builder<'a> {
     made: Vec<(BString, ObjectId)>,
     /// A path whose blob is not there any more, and that blob.
     missing: Option<(BString, ObjectId)>,
+    /// Whether the repository has promises of objects instead of the objects (partial-clone).
+    partial: bool,
 }
 
 /// What a tree has of one name.
@@ -65,6 +67,8 @@ struct Row<'a> {
     id: ObjectId,
     /// Whether the object is known to be there for good.
     vouched: bool,
+    /// Whether it is kept although nothing is in the worktree.
+    absent: bool,
 }
 
 /// Builds the tree of everything that was seen. `trees` are those of `before`.
@@ -75,13 +79,15 @@ pub(super) fn build(
     before: &Listing,
     trees: &Trees,
 ) -> Result<(ObjectId, Made), ScanError> {
+    let git = walk.git.to_thread_local();
     let mut builder = Builder {
         seen,
         walk,
         before,
         trees,
         objects,
-        git: walk.git.to_thread_local(),
+        partial: is_partial(&git),
+        git,
         made: Vec::new(),
         missing: None,
     };
@@ -138,6 +144,7 @@ impl Builder<'_> {
                         mode: Mode::DIR,
                         id,
                         vouched,
+                        absent: false,
                     });
                     at = next;
                 }
@@ -157,9 +164,10 @@ impl Builder<'_> {
             bytes.extend_from_slice(row.name);
             bytes.push(0);
             bytes.extend_from_slice(row.id.as_bytes());
-            // A submodule's commit is in another repository.
-            let asked = row.mode != Mode::COMMIT && !row.vouched;
-            if asked && !self.objects.refer_to(&self.git, row.id) {
+            // A submodule's commit is in another repository, and a partial clone lacks what its
+            // sparse checkout leaves out.
+            let elsewhere = row.mode == Mode::COMMIT || (self.partial && row.absent);
+            if !elsewhere && !row.vouched && !self.objects.refer_to(&self.git, row.id) {
                 let mut path = path.to_owned();
                 path.extend_from_slice(row.name);
                 self.missing.get_or_insert((path, row.id));
@@ -170,19 +178,31 @@ impl Builder<'_> {
 }
 
 fn row<'a>(seen: &Seen, name: &'a BStr, before: &Listing) -> Option<Row<'a>> {
-    let (mode, id, vouched) = match seen {
+    let (mode, id, stat, vouched) = match seen {
         Seen::Same { at, .. } => {
             let known = before.at(*at);
-            (known.mode, known.id, known.vouched)
+            (known.mode, known.id, known.stat, known.vouched)
         }
-        Seen::New(walked) => (walked.mode, walked.id?, false),
+        Seen::New(walked) => (walked.mode, walked.id?, walked.stat, false),
     };
     Some(Row {
         name,
         mode,
         id,
         vouched,
+        absent: stat == Stat::default(),
     })
+}
+
+/// Whether a remote has promised objects that are not here (gitrepository-layout(5), promisor).
+fn is_partial(git: &gix::Repository) -> bool {
+    let config = git.config_snapshot();
+    let promises = |section: &gix::config::file::SectionRef<'_>| {
+        section.value("promisor").is_some() || section.value("partialCloneFilter").is_some()
+    };
+    let remotes = config.plumbing().sections_by_name("remote");
+    config.string("extensions.partialClone").is_some()
+        || remotes.is_some_and(|mut remotes| remotes.any(|remote| promises(&remote)))
 }
 
 /// Whether what was seen is what the listing has at `was`: all of it, and nothing else.

@@ -2,11 +2,12 @@
 //! the tree all the same. Each file is looked at once (fstatat(2)); none is read here.
 
 use std::{
+    collections::HashMap,
     ffi::{CStr, OsStr},
     io,
     ops::Range,
     os::{
-        fd::{AsFd, BorrowedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::{Path, PathBuf},
@@ -22,17 +23,17 @@ use gix::{
 use nix::{
     dir::{Dir, Type},
     errno::Errno,
-    fcntl::{AtFlags, OFlag},
+    fcntl::{AtFlags, OFlag, open, openat},
     sys::stat::{FileStat, Mode as Permissions, SFlag, fstatat},
 };
 use rayon::prelude::*;
 
 use super::{
     LeftOut, Listing, ScanError, ScanOptions,
-    index::{Children, UserIndex, in_path_order},
+    index::{Child, Children, UserIndex, in_path_order},
     rules::Rules,
 };
-use crate::git::Error;
+use crate::git::{Error, repo_path::is_safe_name};
 
 /// The kernel stamps files with the time of its last tick, which can be this long ago.
 const TICK: Duration = Duration::from_millis(20);
@@ -42,6 +43,8 @@ const COARSE: Duration = Duration::from_secs(2);
 /// Everything that a walk goes by.
 pub(super) struct Walk<'a> {
     pub(super) root: &'a Path,
+    /// The root, open.
+    top: OwnedFd,
     pub(super) git: gix::ThreadSafeRepository,
     pub(super) index: &'a UserIndex,
     pub(super) rules: &'a Rules<'a>,
@@ -55,8 +58,41 @@ pub(super) struct Walk<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Config {
     file_mode: bool,
-    pub(super) symlinks: bool,
+    symlinks: bool,
+    ignore_case: bool,
     stat: stat::Options,
+}
+
+impl Config {
+    pub(super) fn of(git: &gix::Repository) -> Result<Self, Error> {
+        let config = git.config_snapshot();
+        let yes = |key: &str| config.boolean(key).unwrap_or(true);
+        let stat = git.stat_options().map_err(|e| Error::unreadable(git, &e))?;
+        Ok(Self {
+            file_mode: yes("core.fileMode"),
+            symlinks: yes("core.symlinks"),
+            ignore_case: config.boolean("core.ignoreCase").unwrap_or(false),
+            // Git compares nanoseconds as well.
+            stat: stat::Options {
+                use_nsec: true,
+                ..stat
+            },
+        })
+    }
+
+    /// The mode that Git would believe in, on a filesystem that may not have it.
+    pub(super) fn believed(&self, found: Mode, tracked: Option<Mode>) -> Mode {
+        match (found, tracked) {
+            (Mode::FILE | Mode::FILE_EXECUTABLE, Some(Mode::SYMLINK)) if !self.symlinks => {
+                Mode::SYMLINK
+            }
+            (Mode::FILE | Mode::FILE_EXECUTABLE, tracked) if !self.file_mode => match tracked {
+                Some(Mode::FILE_EXECUTABLE) => Mode::FILE_EXECUTABLE,
+                _ => Mode::FILE,
+            },
+            (found, _) => found,
+        }
+    }
 }
 
 /// A path that belongs to the tree.
@@ -130,12 +166,11 @@ impl Entries {
     }
 }
 
-/// A folder that is being walked, what lies in it, and what the index and the last scan have of it.
-struct Inside<'a> {
-    folder: &'a Folder,
-    entries: &'a Entries,
-    index: &'a Children<'a>,
-    before: &'a Children<'a>,
+/// A path, and its last part.
+#[derive(Clone, Copy)]
+struct Named<'a> {
+    path: &'a BStr,
+    name: &'a BStr,
 }
 
 /// Something of a folder, in the order of paths.
@@ -158,19 +193,15 @@ impl<'a> Walk<'a> {
         before: &'a Listing,
         options: ScanOptions<'a>,
     ) -> Result<Self, ScanError> {
-        let config = git.config_snapshot();
-        let yes = |key: &str| config.boolean(key).unwrap_or(true);
-        let stat = git.stat_options().map_err(|e| Error::unreadable(git, &e))?;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let top = open(root, flags, Permissions::empty());
+        let unreadable = |e: Errno| ScanError::Unreadable {
+            path: root.to_owned(),
+            source: e.into(),
+        };
         Ok(Self {
-            config: Config {
-                file_mode: yes("core.fileMode"),
-                symlinks: yes("core.symlinks"),
-                // Git compares nanoseconds as well.
-                stat: stat::Options {
-                    use_nsec: true,
-                    ..stat
-                },
-            },
+            config: Config::of(git)?,
+            top: top.map_err(unreadable)?,
             git: git.clone().into_sync(),
             root,
             index,
@@ -215,7 +246,6 @@ impl<'a> Walk<'a> {
 
     /// What belongs to the tree of a folder, in runs that follow each other.
     fn folder(&self, folder: Folder) -> Result<Vec<Vec<Seen>>, ScanError> {
-        let prefix = folder.path.len();
         let entries = match self.read(&folder) {
             Ok(entries) => entries,
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Entries::default(),
@@ -236,15 +266,7 @@ impl<'a> Walk<'a> {
         if let Some(count) = self.options.looked_at {
             count.fetch_add(entries.entries.len() as u64, Ordering::Relaxed);
         }
-        let index = Children::of(folder.index.clone(), prefix, |at| self.index.path(at));
-        let before = Children::of(folder.before.clone(), prefix, |at| self.path_before(at));
-        let inside = Inside {
-            folder: &folder,
-            entries: &entries,
-            index: &index,
-            before: &before,
-        };
-        let parts = self.parts(&inside)?;
+        let parts = self.parts(&folder, &entries)?;
         let below = |part| match part {
             Part::Files(files) => Ok(vec![files]),
             Part::Folder(folder) => self.folder(folder),
@@ -261,7 +283,7 @@ impl<'a> Walk<'a> {
             let runs: Vec<_> = parts.into_iter().map(below).collect::<Result<_, _>>()?;
             runs.into_iter().flatten().collect()
         };
-        let gone = self.kept_though_gone(&inside);
+        let gone = self.kept_though_gone(&folder, &entries);
         unordered |= !gone.is_empty();
         if unordered {
             let mut all: Vec<_> = runs.into_iter().flatten().chain(gone).collect();
@@ -271,31 +293,63 @@ impl<'a> Walk<'a> {
         Ok(runs)
     }
 
+    /// What the index has in a folder.
+    fn tracked_in(&self, folder: &Folder) -> Children<'a, impl Fn(usize) -> &'a BStr + use<'a>> {
+        let index = self.index;
+        Children::of(folder.index.clone(), folder.path.len(), |at| index.path(at))
+    }
+
+    /// What the last scan saw in a folder.
+    fn seen_in(&self, folder: &Folder) -> Children<'a, impl Fn(usize) -> &'a BStr + use<'a>> {
+        let before = self.before;
+        let path = |at| before.at(at).path.as_bstr();
+        Children::of(folder.before.clone(), folder.path.len(), path)
+    }
+
     /// The files of a folder that belong to the tree, and the folders that are to be walked.
-    fn parts(&self, inside: &Inside<'_>) -> Result<Vec<Part>, ScanError> {
-        let entries = &inside.entries.entries;
-        if entries.len() <= SHARE {
-            return self.share(inside, entries);
+    fn parts(&self, folder: &Folder, entries: &Entries) -> Result<Vec<Part>, ScanError> {
+        if entries.entries.len() <= SHARE {
+            return self.share(folder, entries, &entries.entries);
         }
         let shares: Vec<_> = entries
+            .entries
             .par_chunks(SHARE)
-            .map(|share| self.share(inside, share))
+            .map(|share| self.share(folder, entries, share))
             .collect::<Result<_, _>>()?;
         Ok(shares.into_iter().flatten().collect())
     }
 
-    fn share(&self, inside: &Inside<'_>, entries: &[Entry]) -> Result<Vec<Part>, ScanError> {
+    fn share(
+        &self,
+        folder: &Folder,
+        entries: &Entries,
+        share: &[Entry],
+    ) -> Result<Vec<Part>, ScanError> {
+        let Some(first) = share.first() else {
+            return Ok(Vec::new());
+        };
+        let first = entries.name(first);
+        let mut index = self.tracked_in(folder).from(first);
+        let mut before = self.seen_in(folder).from(first);
         let mut parts = Vec::new();
         let mut files = Vec::new();
-        let mut path = inside.folder.path.clone();
-        for entry in entries {
-            path.truncate(inside.folder.path.len());
-            path.extend_from_slice(inside.entries.name(entry));
+        let mut path = folder.path.clone();
+        for entry in share {
+            let name = entries.name(entry);
+            path.truncate(folder.path.len());
+            path.extend_from_slice(name);
+            let named = Named {
+                path: path.as_bstr(),
+                name,
+            };
             if entry.kind != SFlag::S_IFDIR {
-                files.extend(self.file(path.as_bstr(), entry, inside)?);
+                let tracked = index.find(name, false).map(|places| places.start);
+                let before = before.find(name, false).map(|places| places.start);
+                files.extend(self.file(named, entry, tracked, before)?);
                 continue;
             }
-            if let Some(part) = self.subfolder(path.as_bstr(), entry, inside)? {
+            let (tracked, before) = (index.find(name, true), before.find(name, true));
+            if let Some(part) = self.subfolder(folder, named, tracked, before)? {
                 if !files.is_empty() {
                     parts.push(Part::Files(std::mem::take(&mut files)));
                 }
@@ -336,8 +390,9 @@ impl<'a> Walk<'a> {
     /// The folder's entries that can matter.
     fn read(&self, folder: &Folder) -> Result<Entries, Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let path = self.absolute(folder.path.as_bstr());
-        let mut open = Dir::open(&path, flags, Permissions::empty())?;
+        // With a slash at its end, a link would be followed.
+        let path = folder.path.strip_suffix(b"/").unwrap_or(b".");
+        let mut open = Dir::from_fd(openat(&self.top, path, flags, Permissions::empty())?)?;
         let mut names = Vec::new();
         let mut found: Vec<(Range<usize>, Option<Type>)> = Vec::new();
         for entry in open.iter() {
@@ -345,7 +400,7 @@ impl<'a> Walk<'a> {
             let name = entry.file_name().to_bytes_with_nul();
             let bytes = &name[..name.len() - 1];
             let ours = folder.path.is_empty() && bytes == b".heddle";
-            if matches!(bytes, b"." | b"..") || bytes.eq_ignore_ascii_case(b".git") || ours {
+            if matches!(bytes, b"." | b".." | b".git") || ours {
                 continue;
             }
             let at = names.len();
@@ -353,6 +408,9 @@ impl<'a> Walk<'a> {
             found.push((at..at + bytes.len(), entry.file_type()));
         }
         let descriptor = open.as_fd();
+        if self.config.ignore_case {
+            spell_as_tracked(descriptor, &mut names, &found, self.tracked_in(folder));
+        }
         let look = |(name, kind): (Range<usize>, Option<Type>)| {
             look(descriptor, &names[name.start..=name.end], name, kind)
         };
@@ -378,21 +436,19 @@ impl<'a> Walk<'a> {
 
     fn file(
         &self,
-        path: &BStr,
+        Named { path, name }: Named<'_>,
         entry: &Entry,
-        inside: &Inside<'_>,
+        tracked: Option<usize>,
+        before: Option<usize>,
     ) -> Result<Option<Seen>, ScanError> {
-        let name = inside.entries.name(entry);
-        let tracked = inside
-            .index
-            .file(name)
-            .filter(|at| self.index.entry(*at).mode != Mode::COMMIT);
+        if tracked.is_none() && self.refuses(path, name, entry.kind)? {
+            return Ok(None);
+        }
         let Some(stat) = entry.stat.filter(|_| is_file_or_link(entry.kind)) else {
             self.special(path, entry.kind, tracked.is_some())?;
             return Ok(None);
         };
         let stat = stat.with_mode(entry.kind);
-        let before = inside.before.file(name);
         let walked = match tracked {
             Some(at) => Some(self.tracked(path, stat, at, before)),
             None => self.untracked(path, stat, entry.size, before)?,
@@ -409,7 +465,7 @@ impl<'a> Walk<'a> {
     ) -> Walked {
         let entry = self.index.entry(at);
         let own = (entry.stage() == Stage::Unconflicted).then_some(entry);
-        let mode = self.believed(mode, own.map(|entry| entry.mode));
+        let mode = self.config.believed(mode, Some(self.index.mode(at)));
         let known = own.filter(|entry| {
             let out_of_cone = || !self.rules.in_sparse_checkout(path);
             let left_alone = entry.flags.contains(Flags::ASSUME_VALID)
@@ -464,7 +520,7 @@ impl<'a> Walk<'a> {
             );
             return Ok(None);
         }
-        let mode = self.believed(mode, None);
+        let mode = self.config.believed(mode, None);
         Ok(Some(self.remembered(stat, mode, None, before)))
     }
 
@@ -506,20 +562,15 @@ impl<'a> Walk<'a> {
                 .is_racy(self.index.state().timestamp(), self.config.stat)
     }
 
-    /// The mode that Git would believe in, on a filesystem that may not have it.
-    fn believed(&self, found: Mode, tracked: Option<Mode>) -> Mode {
-        match (found, tracked) {
-            (Mode::FILE | Mode::FILE_EXECUTABLE, Some(Mode::SYMLINK)) if !self.config.symlinks => {
-                Mode::SYMLINK
-            }
-            (Mode::FILE | Mode::FILE_EXECUTABLE, tracked) if !self.config.file_mode => {
-                match tracked {
-                    Some(Mode::FILE_EXECUTABLE) => Mode::FILE_EXECUTABLE,
-                    _ => Mode::FILE,
-                }
-            }
-            (found, _) => found,
+    /// Whether Git does not take a path of such a name, that it does not track, at all.
+    fn refuses(&self, path: &BStr, name: &BStr, kind: SFlag) -> Result<bool, ScanError> {
+        if is_safe_name(name, kind == SFlag::S_IFLNK) {
+            return Ok(false);
         }
+        if !self.rules.ignores(path, kind == SFlag::S_IFDIR)? {
+            self.leave_out(path, "has a name that Git keeps for itself");
+        }
+        Ok(true)
     }
 
     fn special(&self, path: &BStr, kind: SFlag, tracked: bool) -> Result<(), ScanError> {
@@ -538,27 +589,24 @@ impl<'a> Walk<'a> {
     /// What a folder in a folder is to the tree; nothing if it is ignored or left out.
     fn subfolder(
         &self,
-        path: &BStr,
-        entry: &Entry,
-        inside: &Inside<'_>,
+        within: &Folder,
+        Named { path, name }: Named<'_>,
+        tracked: Option<Range<usize>>,
+        before: Option<Range<usize>>,
     ) -> Result<Option<Part>, ScanError> {
-        let name = inside.entries.name(entry);
         let link = |id| {
-            let before = inside.before.file(name);
-            Some(Part::Repository(self.seen(
-                path,
-                link_to_commit(id),
-                before,
-            )))
+            let before = self.before.place(path).ok();
+            let seen = self.seen(path, link_to_commit(id), before);
+            Some(Part::Repository(seen))
         };
-        let tracked = inside.index.folder(name);
         if tracked.is_none() {
-            let gitlink = inside.index.file(name).map(|at| self.index.entry(at));
+            let gitlink = self.tracked_in(within).from(name).find(name, false);
+            let gitlink = gitlink.map(|places| self.index.entry(places.start));
             if let Some(gitlink) = gitlink.filter(|entry| entry.mode == Mode::COMMIT) {
                 let head = self.head_of(path).flatten();
                 return Ok(link(head.unwrap_or(gitlink.id)));
             }
-            if self.rules.ignores(path, true)? {
+            if self.rules.ignores(path, true)? || self.refuses(path, name, SFlag::S_IFDIR)? {
                 return Ok(None);
             }
             match self.head_of(path) {
@@ -575,7 +623,7 @@ impl<'a> Walk<'a> {
         Ok(Some(Part::Folder(Folder {
             path,
             index: tracked.unwrap_or(0..0),
-            before: inside.before.folder(name).unwrap_or(0..0),
+            before: before.unwrap_or(0..0),
         })))
     }
 
@@ -590,16 +638,13 @@ impl<'a> Walk<'a> {
 
     /// Tracked paths that are not there and yet belong to the tree: outside of a sparse checkout, or
     /// assumed to be unchanged.
-    fn kept_though_gone(&self, inside: &Inside<'_>) -> Vec<Seen> {
-        let there = |name: &BStr| inside.entries.has(name);
-        let files = inside.index.files.iter().filter(|(name, _)| !there(name));
-        let files = files.map(|(_, at)| *at..*at + 1);
-        let folders = inside.index.folders.iter();
-        let folders = folders.filter(|(name, _)| !there(name));
-        let folders = folders.map(|(_, range)| range.clone());
-        files
-            .chain(folders)
-            .flatten()
+    fn kept_though_gone(&self, folder: &Folder, entries: &Entries) -> Vec<Seen> {
+        if !self.index.has_skipped() {
+            return Vec::new();
+        }
+        self.tracked_in(folder)
+            .filter(|child| !entries.has(child.name))
+            .flat_map(|child| child.places)
             .filter(|at| self.index.skips(*at))
             .map(|at| {
                 let entry = self.index.entry(at);
@@ -645,6 +690,33 @@ fn look(
         })),
         Err(Errno::ENOENT) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// Git goes on calling a file or folder as it is tracked, where the filesystem takes both spellings
+/// for the same (git-config(1), core.ignoreCase).
+fn spell_as_tracked<'a>(
+    folder: BorrowedFd<'_>,
+    names: &mut [u8],
+    found: &[(Range<usize>, Option<Type>)],
+    tracked: impl Iterator<Item = Child<'a>>,
+) {
+    let tracked: HashMap<Vec<u8>, &BStr> = tracked
+        .map(|child| (child.name.to_ascii_lowercase(), child.name))
+        .collect();
+    let look = |name: &[u8]| {
+        let found = fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+        Some((found.st_dev, found.st_ino))
+    };
+    for (place, _) in found {
+        let name = &mut names[place.clone()];
+        let tracked = tracked.get(&name.to_ascii_lowercase());
+        if let Some(tracked) = tracked.filter(|tracked| ***tracked != *name)
+            && look(name).is_some_and(|place| look(tracked) == Some(place))
+        {
+            // As long as the other: only the case of ASCII letters differs.
+            name.copy_from_slice(tracked);
+        }
     }
 }
 

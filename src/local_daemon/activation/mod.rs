@@ -14,8 +14,8 @@ use std::{
 };
 
 pub use handover::ActivationError;
-pub(super) use own::link_to;
-pub use own::{OwnSocket, SUN_PATH_MAX, reachable, short_link};
+pub(crate) use own::link_to;
+pub use own::{OwnSocket, SUN_PATH_MAX, private_folder, reachable, short_link};
 
 /// Where `serve` takes its listener from.
 #[derive(Debug)]

@@ -263,12 +263,21 @@ fn runtime_folder() -> io::Result<PathBuf> {
         Some(runtime) if is_private(runtime) => runtime.join("heddle"),
         _ => env::temp_dir().join(format!("heddle-{uid}")),
     };
-    match DirBuilder::new().mode(0o700).create(&folder) {
+    private_folder(&folder)?;
+    Ok(folder)
+}
+
+/// Makes a folder for sockets, where there is none.
+///
+/// # Errors
+/// When it cannot be made, and when what is there is open to others.
+pub fn private_folder(folder: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(folder) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
         _ => {}
     }
-    if is_private(&folder) {
-        Ok(folder)
+    if is_private(folder) {
+        Ok(())
     } else {
         Err(io::Error::other(format!(
             "{} is not a folder of ours with mode 0700, so no socket can lie in it; remove it, or set XDG_RUNTIME_DIR",
@@ -286,7 +295,10 @@ fn is_private(folder: &Path) -> bool {
 }
 
 /// Puts a link at `usual`, complete or not at all.
-pub(in crate::local_daemon) fn link_to(target: &Path, usual: &Path) -> io::Result<Made> {
+///
+/// # Errors
+/// When it cannot be made.
+pub(crate) fn link_to(target: &Path, usual: &Path) -> io::Result<Made> {
     let aside = aside(usual);
     match fs::remove_file(&aside) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),

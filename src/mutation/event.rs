@@ -51,6 +51,19 @@ impl HookEvent {
         )
     }
 
+    /// Whether it comes from Git's own hooks, and not from the daemon.
+    pub const fn is_gits(self) -> bool {
+        matches!(
+            self,
+            Self::PreMerge | Self::PrePush | Self::OnConflict | Self::PostMerge | Self::PostPush
+        )
+    }
+
+    /// The events among a set of them.
+    pub(crate) const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+
     /// The event of this name, asked for in the request's `field`.
     ///
     /// # Errors

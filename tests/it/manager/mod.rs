@@ -2,6 +2,9 @@
 //! root and systemd's programs, but not systemd as process 1. All tests that run at once share one;
 //! the last of them takes everything away again.
 
+mod cgroups;
+mod repo;
+
 use std::{
     fs,
     os::unix::{fs::PermissionsExt, process::CommandExt},
@@ -16,6 +19,9 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+
+pub use cgroups::hierarchies;
+pub use repo::UserRepo;
 
 use crate::harness::{DEADLINE, HEDDLE, Ran, is_root, run, skip};
 
@@ -83,7 +89,7 @@ pub fn user_manager(test: &str) -> Option<Shared> {
     }
     let mut shared = shared();
     if shared.1.is_none() {
-        match UserManager::start() {
+        match UserManager::start("") {
             Ok(manager) => shared.1 = Some(Arc::new(manager)),
             Err(why) => {
                 skip(test, &why);
@@ -97,9 +103,40 @@ pub fn user_manager(test: &str) -> Option<Shared> {
     })
 }
 
+/// A manager of the test's own, beside the shared one: for what another test's `daemon-reload` would
+/// disturb.
+pub struct Alone {
+    manager: Arc<UserManager>,
+    // Dropped last: journal and folders are the shared one's.
+    _shared: Shared,
+}
+
+impl std::ops::Deref for Alone {
+    type Target = Arc<UserManager>;
+
+    fn deref(&self) -> &Arc<UserManager> {
+        &self.manager
+    }
+}
+
+/// The same as [`user_manager`], and nobody else's. `tag` tells it apart.
+pub fn user_manager_alone(test: &str, tag: &str) -> Option<Alone> {
+    let shared = user_manager(test)?;
+    match UserManager::start(tag) {
+        Ok(manager) => Some(Alone {
+            manager: Arc::new(manager),
+            _shared: shared,
+        }),
+        Err(why) => {
+            skip(test, &why);
+            None
+        }
+    }
+}
+
 impl UserManager {
-    fn start() -> Result<Self, String> {
-        let id = std::process::id();
+    fn start(tag: &str) -> Result<Self, String> {
+        let id = format!("{}{tag}", std::process::id());
         let user = format!("hdl{id}");
         // Short, so that sockets in it are; and not below /tmp, which other users may not enter.
         let base = PathBuf::from(format!("/run/hdl{id}"));
@@ -115,7 +152,7 @@ impl UserManager {
         };
         // From here on, whatever was made is taken away when `this` is dropped.
         this.make_user()?;
-        this.make_cgroups()?;
+        cgroups::make(this.ids, &mut this.cgroups)?;
         if this.made_booted {
             // sd_booted(3) looks for this folder and for nothing else.
             fs::create_dir_all(BOOTED).map_err(|e| e.to_string())?;
@@ -159,41 +196,6 @@ impl UserManager {
         let binary = self.heddle();
         fs::copy(HEDDLE, &binary).map_err(|e| e.to_string())?;
         self.give(&binary, 0o755);
-        Ok(())
-    }
-
-    /// A folder of ours in each cgroup hierarchy that systemd looks at.
-    fn make_cgroups(&mut self) -> Result<(), String> {
-        let root = Path::new("/sys/fs/cgroup");
-        let hierarchies: Vec<PathBuf> = if root.join("cgroup.controllers").exists() {
-            vec![root.to_owned()]
-        } else {
-            ["systemd", "unified"]
-                .iter()
-                .map(|name| root.join(name))
-                .filter(|p| p.exists())
-                .collect()
-        };
-        if hierarchies.is_empty() {
-            return Err("no cgroup hierarchy that systemd could use".to_owned());
-        }
-        for hierarchy in hierarchies {
-            // By this name the journal knows a user manager's units (_SYSTEMD_USER_UNIT).
-            let ours = hierarchy.join(format!("user@{}.service", self.ids.0));
-            fs::create_dir(&ours).map_err(|e| format!("no cgroup can be made: {e}"))?;
-            self.cgroups.push(ours.clone());
-            std::os::unix::fs::chown(&ours, Some(self.ids.0), Some(self.ids.1))
-                .map_err(|e| e.to_string())?;
-            for file in [
-                "cgroup.procs",
-                "cgroup.threads",
-                "cgroup.subtree_control",
-                "tasks",
-            ] {
-                let _ =
-                    std::os::unix::fs::chown(ours.join(file), Some(self.ids.0), Some(self.ids.1));
-            }
-        }
         Ok(())
     }
 
@@ -317,22 +319,7 @@ impl UserManager {
 
     /// A repository of the user's, with one commit, at `path` below the home.
     pub fn repo(self: &Arc<Self>, path: &str) -> UserRepo {
-        let root = self.home().join(path);
-        let repo = UserRepo {
-            manager: Arc::clone(self),
-            root,
-        };
-        run(self
-            .command("git")
-            .args(["init", "-q", "-b", "main"])
-            .arg(&repo.root))
-        .ok();
-        repo.run("git", &["config", "user.name", "Ada"]).ok();
-        repo.run("git", &["config", "user.email", "ada@example.com"])
-            .ok();
-        repo.run("git", &["commit", "-q", "--allow-empty", "-m", "first"])
-            .ok();
-        repo
+        UserRepo::new(self, self.home().join(path))
     }
 }
 
@@ -348,7 +335,7 @@ impl Drop for UserManager {
             let _ = manager.wait();
         }
         for group in &self.cgroups {
-            remove_cgroup(group);
+            cgroups::remove(group);
         }
         if let Some(journald) = &mut self.journald {
             let _ = kill(Pid::from_raw(journald.id() as i32), Signal::SIGTERM);
@@ -366,74 +353,4 @@ impl Drop for UserManager {
 fn journal_listens() -> bool {
     let stdout = "/run/systemd/journal/stdout";
     std::os::unix::net::UnixStream::connect(stdout).is_ok()
-}
-
-/// Ends what is left in a cgroup of ours and removes it, the deepest first.
-fn remove_cgroup(group: &Path) {
-    let end = Instant::now() + Duration::from_secs(10);
-    while group.exists() && Instant::now() < end {
-        let mut folders = vec![group.to_owned()];
-        let mut next = 0;
-        while next < folders.len() {
-            let children = fs::read_dir(&folders[next]).into_iter().flatten().flatten();
-            let below: Vec<PathBuf> = children.map(|e| e.path()).filter(|p| p.is_dir()).collect();
-            folders.extend(below);
-            next += 1;
-        }
-        for folder in folders.iter().rev() {
-            let members = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
-            for pid in members.lines().filter_map(|line| line.parse().ok()) {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-            }
-            let _ = fs::remove_dir(folder);
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// A repository of the test user's; its service is uninstalled when dropped.
-pub struct UserRepo {
-    manager: Arc<UserManager>,
-    root: PathBuf,
-}
-
-impl UserRepo {
-    /// Its root.
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
-    /// Where clients look for the socket.
-    pub fn socket(&self) -> PathBuf {
-        self.root.join(".heddle/sockets/grpc.sock")
-    }
-
-    /// A command of the user's in the repository.
-    pub fn command(&self, program: &str) -> Command {
-        let mut command = self.manager.command(program);
-        command.current_dir(&self.root);
-        command
-    }
-
-    /// Runs a command of the user's in the repository.
-    #[track_caller]
-    pub fn run(&self, program: &str, arguments: &[&str]) -> Ran {
-        run(self.command(program).args(arguments))
-    }
-
-    /// Runs heddle here.
-    #[track_caller]
-    pub fn heddle(&self, arguments: &[&str]) -> Ran {
-        self.run("heddle", arguments)
-    }
-}
-
-impl Drop for UserRepo {
-    fn drop(&mut self) {
-        if self.root.join(".git/heddle/service.toml").exists() {
-            let _ = self.heddle(&["agent", "uninstall"]);
-        }
-        let _ = self.heddle(&["agent", "stop", "--force"]);
-        let _ = fs::remove_dir_all(&self.root);
-    }
 }

@@ -1,13 +1,16 @@
-//! `heddle hook add`, `rm`, `list` and `schema`.
+//! `heddle hook`: the registry here, firing and listening in files of their own.
+
+mod fire;
+mod listen;
+mod veto_if;
 
 use std::{process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use tonic::transport::Channel;
 use uuid::Uuid;
 
-use super::{Common, Error, Result, output::printable};
+use super::{Common, Error, Result, link::Link, output::printable};
 use crate::{
     grpc_local_impl::proto::v1::{
         DeregisterHookRequest, GetHookEventSchemaRequest, Hook, ListHooksRequest,
@@ -26,6 +29,21 @@ pub(super) enum HookCommand {
     List,
     /// Print the JSON Schemas of an event's payload and response
     Schema(SchemaArgs),
+    /// Fire an event of Git's, as Git's hooks do: exits with 1 when a hook vetoes it
+    Run(fire::RunArgs),
+    /// Run a hook's command on a sample, and show what it said
+    Test(fire::TestArgs),
+    /// Follow events as they happen, and answer gates: by a condition, or at a prompt
+    Listen(listen::ListenArgs),
+    /// What the daemon runs a command by
+    #[command(hide = true)]
+    Guard(GuardArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GuardArgs {
+    /// The command line, run by the shell
+    command: String,
 }
 
 #[derive(Debug, Args)]
@@ -57,8 +75,13 @@ pub(super) struct SchemaArgs {
     event: Option<String>,
 }
 
-fn client(channel: Channel) -> HookServiceClient<Channel> {
-    HookServiceClient::new(channel)
+fn client(link: Link) -> HookServiceClient<Link> {
+    HookServiceClient::new(link)
+}
+
+/// Stands between the daemon and a hook's command.
+pub(super) fn guard(args: &GuardArgs) -> ExitCode {
+    crate::hook::guard(&args.command)
 }
 
 pub(super) async fn run(common: &Common, command: HookCommand) -> Result {
@@ -67,6 +90,10 @@ pub(super) async fn run(common: &Common, command: HookCommand) -> Result {
         HookCommand::Rm(args) => remove(common, args).await,
         HookCommand::List => list(common).await,
         HookCommand::Schema(args) => schema(common, args).await,
+        HookCommand::Run(args) => fire::run(common, args).await,
+        HookCommand::Test(args) => fire::test(common, args).await,
+        HookCommand::Listen(args) => listen::run(common, args).await,
+        HookCommand::Guard(args) => Ok(guard(&args)),
     }
 }
 

@@ -15,7 +15,7 @@ const NOT_INHERITED: &[&str] = &[
 ];
 
 /// A child process that does not take itself for this one.
-pub(super) fn child(program: impl AsRef<OsStr>) -> Command {
+pub(crate) fn child(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for name in NOT_INHERITED {
         command.env_remove(name);

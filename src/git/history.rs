@@ -1,0 +1,95 @@
+//! Reading captures out of commits: what the store knows of a capture, its commit says as well.
+
+use gix::{ObjectId, bstr::ByteSlice};
+
+use super::{Error, GitDir, StateId};
+
+/// What the commit of a capture says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CaptureText {
+    /// The commit.
+    pub state: StateId,
+    /// The state that it came after.
+    pub parent: Option<StateId>,
+    /// The tree.
+    pub tree: ObjectId,
+    /// The thread that was captured.
+    pub thread: String,
+    /// The agent that captured: `provider/model`.
+    pub agent: Option<String>,
+    /// How sure it was, from 0 to 1.
+    pub confidence: Option<f64>,
+    /// The id that survives rewriting.
+    pub change_id: String,
+    /// When, in seconds since the Unix epoch.
+    pub captured_secs: i64,
+}
+
+impl GitDir {
+    /// What a commit says of itself as a capture; `None` where it is a commit and no capture.
+    ///
+    /// # Errors
+    /// When it is not there, damaged, or no commit.
+    pub fn capture_text(&self, state: StateId) -> Result<Option<CaptureText>, Error> {
+        let git = self.local();
+        let fail = |e| Error::unreadable(&git, &e);
+        let commit = git.find_commit(state).map_err(fail)?;
+        let said = commit.decode().map_err(fail)?;
+        let change_id = said.extra_headers().find("change-id");
+        let trailers = trailers(&said.message.to_str_lossy());
+        let trailer = |key: &str| {
+            let found = trailers.iter().find(|(known, _)| known == key);
+            found.map(|(_, value)| value.clone())
+        };
+        let (Some(change_id), Some(thread)) = (change_id, trailer("Heddle-Thread")) else {
+            return Ok(None);
+        };
+        Ok(Some(CaptureText {
+            state,
+            parent: said.parents().next().map(StateId::from),
+            tree: said.tree(),
+            thread,
+            agent: trailer("Heddle-Agent"),
+            confidence: trailer("Heddle-Confidence").and_then(|value| value.parse().ok()),
+            change_id: change_id.to_string(),
+            captured_secs: said.time().map_err(fail)?.seconds,
+        }))
+    }
+
+    /// When a commit was made, in seconds since the Unix epoch; `None` where it cannot be read.
+    pub fn committed_secs(&self, state: StateId) -> Option<i64> {
+        let git = self.local();
+        let commit = git.find_commit(state).ok()?;
+        commit.time().ok().map(|time| time.seconds)
+    }
+}
+
+/// The last paragraph's lines of the form `Key: value`; what a person wrote above them is no
+/// trailer of ours, whatever it looks like.
+fn trailers(message: &str) -> Vec<(String, String)> {
+    let lines = message.trim_end().lines().rev();
+    let last = lines.take_while(|line| !line.is_empty());
+    last.filter_map(|line| {
+        let (key, value) = line.split_once(": ")?;
+        Some((key.to_owned(), value.to_owned()))
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_last_paragraph_has_trailers() {
+        let found = |message| {
+            let found = trailers(message).into_iter();
+            found.map(|(key, _)| key).collect::<Vec<_>>()
+        };
+        assert!(found("say\n\nHeddle-Thread: other\n\nand more\n").is_empty());
+        assert_eq!(
+            found("say\n\nHeddle-Thread: main\nHeddle-Agent: a/b\n"),
+            ["Heddle-Agent", "Heddle-Thread"]
+        );
+    }
+}

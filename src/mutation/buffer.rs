@@ -1,0 +1,131 @@
+//! Calls that are buffered in a transaction: what the road needs to know of them. `command` knows
+//! which there are, and makes changes of them again.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Entry, Mutation, Told};
+use crate::{
+    failure::Failure,
+    git::RefMove,
+    store::{BufferedCall, ThreadRecord, WriteTx},
+};
+
+/// A prepared change, as it outlives the daemon until its transaction is committed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parcel {
+    /// Which command it is, with the version of its content.
+    pub kind: String,
+    /// All that is needed to apply it, in JSON.
+    pub body: String,
+}
+
+impl Parcel {
+    /// A parcel of this kind.
+    pub fn new(kind: &'static str, body: &impl Serialize) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            // Plain data of ours, with keys that are texts: it can always be written.
+            body: serde_json::to_string(body).unwrap_or_default(),
+        }
+    }
+}
+
+/// What a call sees that is made within a transaction.
+#[derive(Debug, Clone)]
+pub struct Within {
+    /// The transaction.
+    pub transaction: Uuid,
+    /// Its thread.
+    pub thread: String,
+    /// That thread as the calls before this one leave it; `None` while none touched it.
+    pub view: Option<ThreadRecord>,
+}
+
+/// A change of a parcel, about to be applied.
+pub trait Replayed: Send {
+    /// Makes the change.
+    ///
+    /// # Errors
+    /// Why it no longer applies.
+    fn apply(&mut self, tx: &WriteTx<'_>) -> Result<(), Failure>;
+
+    /// Its entry of the operation log, once it is applied.
+    fn entry(&self) -> Option<Entry>;
+
+    /// The refs that it moves, once it is applied.
+    fn refs(&self) -> Vec<RefMove>;
+
+    /// What hooks are told of it, once it is applied.
+    fn tell(&self, told: &mut Told<'_>);
+
+    /// Makes it visible in memory, once it is committed.
+    fn publish(&mut self);
+}
+
+/// What the road asks of transactions: `transaction` keeps them.
+pub trait Transactions: Send + Sync {
+    /// What a call sees that is made within this transaction.
+    ///
+    /// # Errors
+    /// When it is unknown, or was aborted.
+    fn within(&self, id: Uuid) -> Result<Within, Failure>;
+
+    /// Keeps a call until the commit, if it applies after those before it: `apply` tries it out.
+    ///
+    /// # Errors
+    /// When the transaction takes no call, or the calls no longer apply.
+    fn buffer(
+        &self,
+        tx: &WriteTx<'_>,
+        id: Uuid,
+        call: &BufferedCall,
+        apply: &mut dyn FnMut(&WriteTx<'_>) -> Result<(), Failure>,
+    ) -> Result<(), Failure>;
+
+    /// The ref that keeps what the calls of a transaction captured.
+    fn reference(&self, id: Uuid) -> String;
+}
+
+/// A mutation as a [`Replayed`] change.
+pub struct Revived<M: Mutation> {
+    mutation: M,
+    output: Option<M::Output>,
+}
+
+impl<M: Mutation> Revived<M> {
+    /// A mutation that is prepared.
+    pub fn new(mutation: M) -> Self {
+        let output = None;
+        Self { mutation, output }
+    }
+}
+
+impl<M: Mutation> Replayed for Revived<M> {
+    fn apply(&mut self, tx: &WriteTx<'_>) -> Result<(), Failure> {
+        self.output = Some(self.mutation.apply(tx)?);
+        Ok(())
+    }
+
+    fn entry(&self) -> Option<Entry> {
+        let output = self.output.as_ref();
+        output.and_then(|output| self.mutation.describe(output))
+    }
+
+    fn refs(&self) -> Vec<RefMove> {
+        let output = self.output.as_ref();
+        output.map_or_else(Vec::new, |output| self.mutation.refs(output))
+    }
+
+    fn tell(&self, told: &mut Told<'_>) {
+        if let Some(output) = &self.output {
+            self.mutation.tell(output, told);
+        }
+    }
+
+    fn publish(&mut self) {
+        if let Some(output) = &self.output {
+            self.mutation.publish(output);
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The calls that are buffered: kept in the store, and tried out and applied in their order.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{CALL_LIMIT, Transaction, TransactionState, aborted, active, known, reference};
+use crate::{
+    failure::{Failure, Reason},
+    git::StateId,
+    mutation::{Caller, Parcel, Replayed, Transactions, Within, now_secs},
+    store::{BufferedCall, Store, WriteTx},
+};
+
+/// Makes changes of parcels again.
+pub trait Commands: Send + Sync {
+    /// The change of a parcel.
+    ///
+    /// # Errors
+    /// When it is none that this version knows.
+    fn revive(&self, parcel: &Parcel) -> Result<Box<dyn Replayed>, Failure>;
+}
+
+/// The buffered calls of all transactions.
+pub struct Ledger {
+    store: Store,
+    commands: Arc<dyn Commands>,
+}
+
+impl Ledger {
+    /// The calls in this store.
+    pub fn new(store: Store, commands: Arc<dyn Commands>) -> Self {
+        Self { store, commands }
+    }
+
+    /// Applies the calls of a transaction, and hands each with who made it to `each`. On any error,
+    /// all must be taken back.
+    ///
+    /// # Errors
+    /// `TRANSACTION_CONFLICT` naming the call that no longer applies, or what `each` says.
+    pub(super) fn replay(
+        &self,
+        tx: &WriteTx<'_>,
+        id: Uuid,
+        mut each: impl FnMut(&dyn Replayed, &Caller) -> Result<(), Failure>,
+    ) -> Result<Vec<Box<dyn Replayed>>, Failure> {
+        let mut applied = Vec::new();
+        for (number, call) in tx.reads().buffered_calls(id)?.into_iter().enumerate() {
+            let parcel: Parcel = read(id, &call.command)?;
+            let mut change = self.commands.revive(&parcel)?;
+            change.apply(tx).map_err(|failure| {
+                // A full disk and the like are not the call's.
+                if failure.reason.is_of_store() {
+                    failure
+                } else {
+                    conflict(id, number, &call.method, &failure)
+                }
+            })?;
+            each(&*change, &read(id, &call.caller)?)?;
+            applied.push(change);
+        }
+        Ok(applied)
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(id: Uuid, json: &str) -> Result<T, Failure> {
+    serde_json::from_str(json).map_err(|e| {
+        tracing::error!("a buffered call of the transaction {id} is damaged: {e}");
+        Failure::new(
+            Reason::StoreCorrupt,
+            format!("a buffered call of the transaction {id} is damaged; abort it and begin anew"),
+        )
+    })
+}
+
+/// Why the calls of a transaction do not apply: the first that does not.
+fn conflict(id: Uuid, number: usize, method: &str, failure: &Failure) -> Failure {
+    Failure::new(
+        Reason::TransactionConflict,
+        format!(
+            "call {} of the transaction {id}, {}, no longer applies: {}; nothing was applied and it stays active: abort it and begin anew",
+            number + 1,
+            method.trim_start_matches('/'),
+            failure.message
+        ),
+    )
+}
+
+/// Refuses where a transaction's thread was moved since it began: by another call, or by a commit of
+/// the user's, which `head` tells.
+pub(super) fn check_thread(
+    tx: &WriteTx<'_>,
+    transaction: &Transaction,
+    head: Option<StateId>,
+) -> Result<(), Failure> {
+    let now = tx.reads().thread(&transaction.thread)?;
+    let newest = now.and_then(|mut thread| {
+        thread.follow(head);
+        thread.current_state
+    });
+    let head = head.map(StateId::to_vec);
+    let newest = newest.or_else(|| head.clone());
+    if newest == transaction.base_state && head == transaction.base_head {
+        return Ok(());
+    }
+    let what = if head == transaction.base_head {
+        "another call"
+    } else {
+        "a commit, a checkout or another move of HEAD"
+    };
+    Err(Failure::new(
+        Reason::ThreadMoved,
+        format!(
+            "the thread `{}` was moved by {what} since the transaction {} began; nothing was applied and it stays active: abort it, begin anew from the state that the thread has now, and make the calls again",
+            transaction.thread, transaction.id
+        ),
+    ))
+}
+
+impl Transactions for Ledger {
+    fn within(&self, id: Uuid) -> Result<Within, Failure> {
+        let transaction = self.store.read(|tx| Ok(known(tx, id)))??;
+        if transaction.state == TransactionState::Aborted {
+            return Err(aborted(&transaction));
+        }
+        let view = transaction.view.as_deref();
+        Ok(Within {
+            transaction: id,
+            view: view.map(|view| read(id, view)).transpose()?,
+            thread: transaction.thread,
+        })
+    }
+
+    fn buffer(
+        &self,
+        tx: &WriteTx<'_>,
+        id: Uuid,
+        call: &BufferedCall,
+        apply: &mut dyn FnMut(&WriteTx<'_>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let transaction = active(tx, id)?;
+        if transaction.calls >= CALL_LIMIT {
+            return Err(Failure::new(
+                Reason::TransactionFull,
+                format!(
+                    "the transaction {id} holds {CALL_LIMIT} calls, which is the limit; commit it and begin another"
+                ),
+            ));
+        }
+        let view = tx.try_out(|| {
+            self.replay(tx, id, |_, _| Ok(()))?;
+            apply(tx)?;
+            Ok(tx.reads().thread(&transaction.thread)?)
+        })?;
+        let view = view.as_ref().map(serde_json::to_string).transpose();
+        let view = view.map_err(|e| Failure::new(Reason::Internal, e.to_string()))?;
+        Ok(tx.buffer_call(id, call, view.as_deref(), now_secs())?)
+    }
+
+    fn reference(&self, id: Uuid) -> String {
+        reference(id)
+    }
+}
