@@ -1,7 +1,7 @@
 //! The one client of both sides: tonic's channel over a Unix socket.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -20,15 +20,17 @@ use heddle_agent::grpc_local_impl::proto::{
         operation_log_query_service_client::OperationLogQueryServiceClient,
     },
 };
-use hyper_util::rt::TokioIo;
-use tokio::{net::UnixStream, runtime::Runtime, task::JoinSet};
-use tonic::transport::{Channel, Endpoint, Uri};
+use tokio::{runtime::Runtime, task::JoinSet};
+use tonic::transport::Channel;
 use uuid::Uuid;
 
-use crate::Result;
-
-/// How long a server that was just started is waited for.
-const READY: Duration = Duration::from_secs(30);
+use crate::{
+    Result,
+    shared::{
+        connect::{connect, wait_for},
+        samples::Samples,
+    },
+};
 
 /// A call that is measured.
 #[derive(Clone, Copy)]
@@ -89,15 +91,6 @@ async fn status(channel: Channel) -> Result<GetStatusResponse> {
     Ok(answer?.into_inner())
 }
 
-async fn connect(socket: PathBuf) -> Result<Channel> {
-    let connector = tower::service_fn(move |_: Uri| {
-        let socket = socket.clone();
-        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-    });
-    let endpoint = Endpoint::from_static("http://localhost");
-    Ok(endpoint.connect_with_connector(connector).await?)
-}
-
 /// One caller that makes one call after another, on one thread: for latencies.
 pub struct Caller {
     runtime: Runtime,
@@ -115,13 +108,7 @@ impl Caller {
 
     /// The same, as soon as a server that was just started answers.
     pub fn as_soon_as_ready(socket: &Path) -> Result<Self> {
-        let end = Instant::now() + READY;
-        while std::os::unix::net::UnixStream::connect(socket).is_err() {
-            if Instant::now() > end {
-                return Err(format!("nobody listens at {}", socket.display()).into());
-            }
-            std::thread::sleep(Duration::from_micros(20));
-        }
+        wait_for(socket)?;
         let caller = Self::connect(socket)?;
         caller.latencies(Call::Status, 1)?;
         Ok(caller)
@@ -221,38 +208,4 @@ impl Crowd {
             Ok((made.load(Ordering::Relaxed), began.elapsed()))
         })
     }
-}
-
-/// Latencies in microseconds.
-#[derive(Default, Clone)]
-pub struct Samples(Vec<f64>);
-
-impl Samples {
-    pub fn add(&mut self, took: Duration) {
-        self.0.push(took.as_secs_f64() * 1e6);
-    }
-
-    pub fn extend(&mut self, other: &Samples) {
-        self.0.extend(&other.0);
-    }
-
-    pub fn p50(&self) -> f64 {
-        quantile(&self.0, 0.5)
-    }
-
-    pub fn p99(&self) -> f64 {
-        quantile(&self.0, 0.99)
-    }
-}
-
-pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
-    quantile(&values.into_iter().collect::<Vec<_>>(), 0.5)
-}
-
-fn quantile(values: &[f64], at: f64) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let index = (at * sorted.len() as f64) as usize;
-    let last = sorted.len().saturating_sub(1);
-    sorted.get(index.min(last)).copied().unwrap_or(f64::NAN)
 }

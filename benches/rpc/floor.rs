@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use crate::{Result, client::Samples};
+use crate::{Result, shared::samples::Samples};
 
 /// 16 bytes there and back on a blocking Unix socket, between two threads.
 pub fn ping_pong(count: usize) -> Result<Samples> {

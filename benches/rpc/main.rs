@@ -7,9 +7,11 @@ mod client;
 mod floor;
 mod rows;
 mod served;
-mod table;
+#[path = "../shared/mod.rs"]
+#[allow(dead_code, reason = "some of it is for the other benches")]
+mod shared;
 
-use table::Table;
+use shared::table::Table;
 
 /// What goes wrong here is for the person who runs it.
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;

@@ -20,10 +20,15 @@ use uuid::Uuid;
 use crate::{
     Effort, Result,
     bare::Bare,
-    client::{Call, Caller, Crowd, Samples, median},
+    client::{Call, Caller, Crowd},
     floor::{Appended, ping_pong},
-    served::{HEDDLE, Repo},
-    table::{Table, Target, Unit},
+    served::Repo,
+    shared::{
+        repo::HEDDLE,
+        samples::{Samples, median},
+        table::{Table, Target, Unit},
+        turns::{alternate, compare},
+    },
 };
 
 /// Turns in which both sides are measured.
@@ -79,44 +84,6 @@ impl Bench {
         self.effort.of(TURNS)
     }
 
-    /// Both sides in turns; who begins changes, so that neither always has the warmer machine.
-    fn alternate<A, B>(
-        &self,
-        turns: usize,
-        mut floor: impl FnMut() -> Result<A>,
-        mut ours: impl FnMut() -> Result<B>,
-    ) -> Result<Vec<(A, B)>> {
-        (0..turns)
-            .map(|turn| {
-                if turn % 2 == 0 {
-                    let floor = floor()?;
-                    Ok((floor, ours()?))
-                } else {
-                    let ours = ours()?;
-                    Ok((floor()?, ours))
-                }
-            })
-            .collect()
-    }
-
-    /// Measures a quantity of both sides in turns: the medians, and the median of the ratios.
-    fn compare(
-        &self,
-        turns: usize,
-        floor: impl FnMut() -> Result<f64>,
-        ours: impl FnMut() -> Result<f64>,
-    ) -> Result<((f64, f64), f64)> {
-        let pairs = self.alternate(turns, floor, ours)?;
-        let sides = (
-            median(pairs.iter().map(|pair| pair.0)),
-            median(pairs.iter().map(|pair| pair.1)),
-        );
-        Ok((
-            sides,
-            median(pairs.iter().map(|(floor, ours)| ours / floor)),
-        ))
-    }
-
     fn repo(&self, name: &str, rows: usize) -> Result<Repo> {
         let repo = Repo::create(self.path(), name, 50)?;
         repo.fill(rows)?;
@@ -142,7 +109,7 @@ fn reads(bench: &Bench, table: &mut Table) -> Result {
         ping_pong(bench.effort.of(20_000))?.p50(),
     );
     let compared = |call| {
-        bench.compare(
+        compare(
             bench.turns(),
             || Ok(floor.latencies(Call::Status, calls)?.p50()),
             || Ok(ours.latencies(call, calls)?.p50()),
@@ -183,7 +150,7 @@ fn reads(bench: &Bench, table: &mut Table) -> Result {
         ("ListHooks, rate of 16 × 8", Call::ListHooks, 0.9),
         ("QueryOperations 50, rate of 16 × 8", Call::Query, 0.5),
     ] {
-        let (sides, ratio) = bench.compare(
+        let (sides, ratio) = compare(
             bench.turns(),
             || floor.rate(Call::Status, lasting),
             || ours.rate(call, lasting),
@@ -199,7 +166,7 @@ fn writes(bench: &Bench, table: &mut Table) -> Result {
     let served = bench.repo("writes", 1_000)?.serve(None)?;
     let mut appended = Appended::create(bench.path())?;
     let count = bench.effort.of(60);
-    let pairs = bench.alternate(
+    let pairs = alternate(
         bench.turns() * 2,
         || {
             let call = floor.latencies(Call::Status, count * 4)?;
@@ -253,7 +220,7 @@ fn crowds(
     let many = Crowd::connect(socket, 8, 8)?;
     let lasting = Duration::from_millis(bench.effort.of(1_000) as u64);
     let mut shared = Vec::new();
-    let (sides, ratio) = bench.compare(
+    let (sides, ratio) = compare(
         bench.turns() / 2 + 1,
         || one.rate(Call::Register, lasting),
         || {
@@ -312,7 +279,7 @@ fn beside(bench: &Bench, table: &mut Table) -> Result {
         ("ListHooks, p99, beside 4 writers", Call::ListHooks),
     ] {
         let read = || Ok(served.caller.latencies(call, count)?.p99());
-        let (sides, ratio) = bench.compare(bench.turns(), read, || {
+        let (sides, ratio) = compare(bench.turns(), read, || {
             let stop = Arc::new(AtomicBool::new(false));
             thread::scope(|scope| {
                 let writing = scope.spawn(|| {
@@ -357,8 +324,7 @@ fn rows(bench: &Bench, table: &mut Table) -> Result {
         ),
     ] {
         let p50 = |caller: &Caller| Ok(caller.latencies(call, count)?.p50());
-        let (sides, ratio) =
-            bench.compare(bench.turns() * 2, || p50(&few.caller), || p50(&many.caller))?;
+        let (sides, ratio) = compare(bench.turns() * 2, || p50(&few.caller), || p50(&many.caller))?;
         table.ratio(what, Unit::Micros, sides, ratio, Target::RatioUpTo(1.2));
     }
     Ok(())
@@ -385,7 +351,7 @@ fn start(bench: &Bench, table: &mut Table) -> Result {
 fn starts(bench: &Bench, repo: &Repo) -> Result<((f64, f64), f64)> {
     let socket = repo.socket()?;
     let took = |began: Instant| began.elapsed().as_secs_f64() * 1e6;
-    bench.compare(
+    compare(
         bench.turns() * 2,
         || {
             let began = Instant::now();

@@ -1,49 +1,36 @@
 //! A repository with history and a log of operations, and the daemon that serves it.
 
 use std::{
-    fs,
+    ops::Deref,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
-use heddle_agent::{Repository, client::address, store::Store};
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use heddle_agent::{Repository, store::Store};
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use crate::{
     Result,
     client::{Call, Caller},
+    shared::repo::{self, Daemon},
 };
 
-/// The daemon under test.
-pub const HEDDLE: &str = env!("CARGO_BIN_EXE_heddle");
+/// A repository with history.
+pub struct Repo(repo::Repo);
 
-/// How long a daemon is given to leave.
-const GONE: Duration = Duration::from_secs(20);
+impl Deref for Repo {
+    type Target = repo::Repo;
 
-/// A repository in a folder of its own.
-pub struct Repo {
-    folder: PathBuf,
-    root: PathBuf,
+    fn deref(&self) -> &repo::Repo {
+        &self.0
+    }
 }
 
 impl Repo {
     /// A repository with so many commits, each with a ref of its own, below `folder`.
     pub fn create(folder: &Path, name: &str, commits: usize) -> Result<Self> {
-        let root = folder.join(name);
-        fs::create_dir_all(root.join("home"))?;
-        let repo = Self {
-            folder: folder.to_owned(),
-            root,
-        };
-        repo.git(&["init", "-q", "-b", "main"], "")?;
-        repo.git(&["config", "user.name", "Ada"], "")?;
-        repo.git(&["config", "user.email", "ada@example.com"], "")?;
+        let repo = repo::Repo::init(folder, name)?;
         let history: String = (0..commits)
             .map(|n| {
                 let text = format!("line {n}\n");
@@ -61,38 +48,7 @@ impl Repo {
             .collect();
         repo.git(&["fast-import", "--quiet"], &history)?;
         repo.git(&["reset", "-q", "--hard"], "")?;
-        Ok(repo)
-    }
-
-    fn git(&self, arguments: &[&str], input: &str) -> Result {
-        use std::io::Write;
-
-        let mut child = self
-            .command("git")
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .spawn()?;
-        if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(input.as_bytes())?;
-        }
-        if child.wait()?.success() {
-            Ok(())
-        } else {
-            Err(format!("git {} failed", arguments.join(" ")).into())
-        }
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command
-            .current_dir(&self.root)
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", self.root.join("home"))
-            .env("XDG_RUNTIME_DIR", &self.folder)
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .stdin(Stdio::null());
-        command
+        Ok(Self(repo))
     }
 
     /// Gives the store so many ended chains, of a commit of the history each, and Git their refs.
@@ -135,7 +91,7 @@ impl Repo {
 
     /// Fills the log with so many operations and answers, as calls would have, of a month.
     pub fn fill(&self, rows: usize) -> Result {
-        let repository = Repository::open(&self.root)?;
+        let repository = Repository::open(self.root())?;
         repository.folders().create()?;
         let folder = repository.store_dir();
         // The schema is the store's own.
@@ -175,25 +131,6 @@ impl Repo {
         Ok(())
     }
 
-    /// Where the daemon listens.
-    pub fn socket(&self) -> Result<PathBuf> {
-        let address = address(&Repository::open(&self.root)?)?;
-        Ok(address.trim_start_matches("unix:").into())
-    }
-
-    /// Starts the daemon; it is not ready yet.
-    pub fn spawn(&self, preload: Option<&Path>) -> Result<Daemon> {
-        let mut command = self.command(HEDDLE);
-        command
-            .args(["agent", "serve"])
-            .env("HEDDLE_LOG", "warn")
-            .stdout(Stdio::null());
-        if let Some(library) = preload {
-            command.env("LD_PRELOAD", library);
-        }
-        Ok(Daemon(command.spawn()?))
-    }
-
     /// Starts the daemon and registers three hooks.
     pub fn serve(&self, preload: Option<&Path>) -> Result<Served> {
         let daemon = self.spawn(preload)?;
@@ -213,37 +150,4 @@ pub struct Served {
     pub daemon: Daemon,
     pub socket: PathBuf,
     pub caller: Caller,
-}
-
-/// The daemon's process; killed when dropped.
-pub struct Daemon(Child);
-
-impl Daemon {
-    /// Ends it as a service manager would.
-    pub fn stop(mut self) -> Result {
-        kill(Pid::from_raw(self.0.id() as i32), Signal::SIGTERM)?;
-        let end = Instant::now() + GONE;
-        while self.0.try_wait()?.is_none() {
-            if Instant::now() > end {
-                return Err("the daemon does not stop".into());
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Ok(())
-    }
-
-    /// Its proportional share of memory, in MiB; `None` where the kernel does not tell.
-    pub fn pss(&self) -> Option<f64> {
-        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.0.id())).ok()?;
-        let line = text.lines().find(|line| line.starts_with("Pss:"))?;
-        let kibibytes: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
-        Some(kibibytes / 1024.0)
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

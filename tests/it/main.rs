@@ -22,6 +22,7 @@ mod scenes;
 #[allow(dead_code)]
 mod states;
 
+mod capture_runs;
 mod capture_tree;
 mod captures;
 mod cli;

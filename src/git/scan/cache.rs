@@ -1,6 +1,6 @@
 //! What was seen in a worktree, path by path, and how that outlives a daemon.
 
-use std::{fs, io, ops::Range, path::Path};
+use std::{fs, io, mem, ops::Range, path::Path};
 
 use gix::{
     ObjectId,
@@ -10,6 +10,7 @@ use gix::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::walk::{Seen, Walked};
 use crate::git::Entry;
 
 /// Rises with every change of the file's format: another one is not read.
@@ -34,22 +35,92 @@ pub(super) struct Found {
     pub(super) index_id: Option<ObjectId>,
     /// When it was read, in nanoseconds since the Unix epoch; 0 if it is to be read again.
     pub(super) seen_at: i64,
+    /// Whether its object was found durable by a scan of this daemon's.
+    pub(super) vouched: bool,
+    /// Whether it is a file of attributes.
+    pub(super) attributes: bool,
 }
 
 impl Found {
+    /// `None` of what vanished before it could be read.
+    fn of(walked: Walked) -> Option<Self> {
+        Some(Self {
+            id: walked.id?,
+            attributes: is_attribute_file(walked.path.as_bstr()),
+            path: walked.path,
+            mode: walked.mode,
+            stat: walked.stat,
+            index_id: walked.index_id,
+            seen_at: walked.seen_at,
+            vouched: true,
+        })
+    }
+
+    /// Whether it is what was walked at the same path.
+    pub(super) fn is_just(&self, walked: &Walked) -> bool {
+        Some(self.id) == walked.id
+            && self.mode == walked.mode
+            && self.stat == walked.stat
+            && self.index_id == walked.index_id
+    }
+
     pub(super) fn is(&self, entry: Entry) -> bool {
         self.mode == entry.mode && self.id == entry.id
     }
 }
 
 impl Listing {
-    pub(super) fn new(found: Vec<Found>, tree: ObjectId) -> Self {
-        let tree = Some(tree);
-        Self { found, tree }
+    /// Becomes what a scan saw after it; `tree` was made of that. Answers whether paths are gone.
+    pub(super) fn follow(&mut self, seen: Vec<Seen>, tree: ObjectId) -> bool {
+        self.tree = Some(tree);
+        let in_place =
+            seen.len() == self.found.len()
+                && seen.iter().zip(&self.found).enumerate().all(
+                    |(place, (seen, known))| match seen {
+                        Seen::Same { at, .. } => *at == place,
+                        Seen::New(walked) => walked.path == known.path,
+                    },
+                );
+        if in_place {
+            for (known, seen) in self.found.iter_mut().zip(seen) {
+                match seen {
+                    Seen::Same { .. } => known.vouched = true,
+                    Seen::New(walked) => {
+                        if let Some(found) = Found::of(*walked) {
+                            *known = found;
+                        }
+                    }
+                }
+            }
+            return false;
+        }
+        let is_known = |seen: &&Seen| match seen {
+            Seen::Same { .. } => true,
+            Seen::New(walked) => self.place(walked.path.as_bstr()).is_ok(),
+        };
+        let gone = seen.iter().filter(is_known).count() < self.found.len();
+        let mut known = mem::take(&mut self.found).into_iter().enumerate();
+        self.found.reserve_exact(seen.len());
+        for seen in seen {
+            self.found.extend(match seen {
+                Seen::New(walked) => Found::of(*walked),
+                // Both are in the order of paths.
+                Seen::Same { at, .. } => known.find(|(place, _)| *place == at).map(|(_, found)| {
+                    let vouched = true;
+                    Found { vouched, ..found }
+                }),
+            });
+        }
+        gone
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.found.len()
+    /// The places of the paths that begin with `folder`, which ends with a slash, among `within`.
+    pub(super) fn below(&self, within: Range<usize>, folder: &BStr) -> Range<usize> {
+        let found = &self.found[within.clone()];
+        let start = found.partition_point(|found| found.path.as_bstr() < folder);
+        let inside = |found: &Found| found.path.starts_with(folder);
+        let end = start + found[start..].partition_point(inside);
+        within.start + start..within.start + end
     }
 
     pub(super) fn tree(&self) -> Option<ObjectId> {
@@ -68,7 +139,7 @@ impl Listing {
     pub(super) fn attribute_files(&self) -> impl Iterator<Item = (&BStr, ObjectId)> {
         let files = self.found.iter();
         files
-            .filter(|found| is_attribute_file(found.path.as_bstr()))
+            .filter(|found| found.attributes)
             .map(|found| (found.path.as_bstr(), found.id))
     }
 
@@ -85,6 +156,8 @@ impl Listing {
         seen_at: i64,
     ) {
         let found = Found {
+            vouched: false,
+            attributes: is_attribute_file(path),
             path: path.to_owned(),
             mode: entry.mode,
             id: entry.id,
@@ -104,7 +177,8 @@ impl Listing {
         }
     }
 
-    fn place(&self, path: &BStr) -> Result<usize, usize> {
+    /// The place of a path, or the one that it would have.
+    pub(super) fn place(&self, path: &BStr) -> Result<usize, usize> {
         self.found
             .binary_search_by(|found| found.path.as_bstr().cmp(path))
     }
@@ -196,6 +270,8 @@ impl SavedFound {
         let time = |secs, nsecs| Time { secs, nsecs };
         let id = |bytes: &Vec<u8>| ObjectId::try_from(bytes.as_slice()).ok();
         Some(Found {
+            vouched: false,
+            attributes: is_attribute_file(self.path.as_bstr()),
             path: self.path.into(),
             mode: Mode::from_bits(self.mode)?,
             stat: Stat {

@@ -1,7 +1,7 @@
 //! The user's index, which says what Git tracks. It is read, never written, and read again only
 //! when the file changed.
 
-use std::{fs, ops::Range, os::unix::fs::MetadataExt};
+use std::{cmp::Ordering, fs, ops::Range, os::unix::fs::MetadataExt};
 
 use gix::{
     bstr::{BStr, ByteSlice},
@@ -18,7 +18,11 @@ pub(super) struct UserIndex {
     state: index::State,
     stamp: Stamp,
     unmerged: bool,
+    skips: bool,
 }
+
+/// Git does not look for such paths in the worktree.
+const SKIPPED: Flags = Flags::SKIP_WORKTREE.union(Flags::ASSUME_VALID);
 
 type Stamp = Option<(u64, u64, i64, i64)>;
 
@@ -44,14 +48,14 @@ impl UserIndex {
                 file.map_err(|e| Error::unreadable(git, &e))?.into()
             }
         };
-        let entries = state.entries().iter();
-        let unmerged = entries
-            .clone()
-            .any(|entry| entry.stage() != Stage::Unconflicted);
+        let any = |is: fn(&index::Entry) -> bool| state.entries().iter().any(is);
+        let unmerged = any(|entry| entry.stage() != Stage::Unconflicted);
+        let skips = any(|entry| entry.flags.intersects(SKIPPED));
         Ok(Self {
             state,
             stamp,
             unmerged,
+            skips,
         })
     }
 
@@ -94,55 +98,114 @@ impl UserIndex {
 
     /// Whether Git does not look for the path in the worktree.
     pub(super) fn skips(&self, at: usize) -> bool {
-        let flags = self.entry(at).flags;
-        flags.intersects(Flags::SKIP_WORKTREE | Flags::ASSUME_VALID)
+        self.entry(at).flags.intersects(SKIPPED)
+    }
+
+    /// Whether there is any such path.
+    pub(super) fn has_skipped(&self) -> bool {
+        self.skips
     }
 }
 
-/// What lies directly in one folder of a sorted list of paths: places of files, ranges of folders.
-#[derive(Default)]
-pub(super) struct Children<'a> {
-    pub(super) files: Vec<(&'a BStr, usize)>,
-    pub(super) folders: Vec<(&'a BStr, Range<usize>)>,
+/// What a sorted list of paths has directly in one folder, one after the other.
+pub(super) struct Children<'a, P> {
+    rest: Range<usize>,
+    /// Bytes of the folder's own path, which all begin with.
+    prefix: usize,
+    path: P,
+    next: Option<Child<'a>>,
 }
 
-impl<'a> Children<'a> {
-    /// Of the paths in `range`, which all begin with the folder's own `prefix` bytes.
-    pub(super) fn of(range: Range<usize>, prefix: usize, path: impl Fn(usize) -> &'a BStr) -> Self {
-        let mut children = Self::default();
-        let mut at = range.start;
-        while at < range.end {
-            let rest = &path(at)[prefix..];
-            match rest.find_byte(b'/') {
-                None => {
-                    let name = rest.as_bstr();
-                    // Unmerged paths have up to three entries.
-                    if children.files.last().is_none_or(|(last, _)| *last != name) {
-                        children.files.push((name, at));
-                    }
-                    at += 1;
-                }
-                Some(slash) => {
-                    let folder = &path(at)[..prefix + slash + 1];
-                    let end = partition(at..range.end, |place| path(place).starts_with(folder));
-                    children.folders.push((rest[..slash].as_bstr(), at..end));
-                    at = end;
+/// A file or folder of a list of paths.
+#[derive(Clone)]
+pub(super) struct Child<'a> {
+    pub(super) name: &'a BStr,
+    is_folder: bool,
+    /// Where it is, or what is in it. Unmerged paths have up to three places.
+    pub(super) places: Range<usize>,
+}
+
+impl<'a, P: Fn(usize) -> &'a BStr> Children<'a, P> {
+    /// Of the paths in `range`, whose first `prefix` bytes are the folder's own path.
+    pub(super) fn of(range: Range<usize>, prefix: usize, path: P) -> Self {
+        Self {
+            rest: range,
+            prefix,
+            path,
+            next: None,
+        }
+    }
+
+    /// Leaves out those before `name`.
+    pub(super) fn from(mut self, name: &BStr) -> Self {
+        let start = partition(self.rest.clone(), |at| self.rest_of(at) < name);
+        self.rest.start = start;
+        self
+    }
+
+    /// The places of a file or of a folder. Names must be asked for in their order.
+    pub(super) fn find(&mut self, name: &BStr, is_folder: bool) -> Option<Range<usize>> {
+        loop {
+            let next = match self.next.take() {
+                Some(next) => next,
+                None => self.read()?,
+            };
+            match in_path_order((next.name, next.is_folder), (name, is_folder)) {
+                Ordering::Less => {}
+                Ordering::Equal => return Some(next.places),
+                Ordering::Greater => {
+                    self.next = Some(next);
+                    return None;
                 }
             }
         }
-        children
     }
 
-    pub(super) fn file(&self, name: &BStr) -> Option<usize> {
-        let place = self.files.binary_search_by(|(other, _)| (*other).cmp(name));
-        place.ok().map(|place| self.files[place].1)
+    fn rest_of(&self, at: usize) -> &'a BStr {
+        (self.path)(at)[self.prefix..].as_bstr()
     }
 
-    pub(super) fn folder(&self, name: &BStr) -> Option<Range<usize>> {
-        // Ordered by `name/`, which is not the order of names.
-        let found = self.folders.iter().find(|(other, _)| *other == name);
-        found.map(|(_, range)| range.clone())
+    fn read(&mut self) -> Option<Child<'a>> {
+        let start = self.rest.start;
+        if self.rest.is_empty() {
+            return None;
+        }
+        let rest = self.rest_of(start);
+        let slash = rest.find_byte(b'/');
+        let end = match slash {
+            Some(slash) => {
+                let folder = &rest[..=slash];
+                nearby(self.rest.clone(), |at| self.rest_of(at).starts_with(folder))
+            }
+            None => nearby(self.rest.clone(), |at| self.rest_of(at) == rest),
+        };
+        self.rest.start = end;
+        Some(Child {
+            name: slash.map_or(rest, |slash| rest[..slash].as_bstr()),
+            is_folder: slash.is_some(),
+            places: start..end,
+        })
     }
+}
+
+impl<'a, P: Fn(usize) -> &'a BStr> Iterator for Children<'a, P> {
+    type Item = Child<'a>;
+
+    fn next(&mut self) -> Option<Child<'a>> {
+        self.next.take().or_else(|| self.read())
+    }
+}
+
+/// Compares names as paths are compared: a folder's, which is marked so, is one with a slash behind it.
+pub(super) fn in_path_order(a: (&BStr, bool), b: (&BStr, bool)) -> Ordering {
+    let common = a.0.len().min(b.0.len());
+    let next = |(name, is_folder): (&BStr, bool)| {
+        let slash = is_folder.then_some(b'/');
+        name.get(common).copied().or(slash)
+    };
+    a.0[..common]
+        .cmp(&b.0[..common])
+        .then_with(|| next(a).cmp(&next(b)))
 }
 
 /// The first place in `range` that is not `inside`, where all that are come first.
@@ -157,4 +220,21 @@ fn partition(range: Range<usize>, inside: impl Fn(usize) -> bool) -> usize {
         }
     }
     low
+}
+
+/// The same, where it is likely to be near the start; the first is `inside`.
+fn nearby(range: Range<usize>, inside: impl Fn(usize) -> bool) -> usize {
+    let mut known = range.start;
+    let mut step = 1;
+    loop {
+        let next = known + step;
+        if next >= range.end {
+            return partition(known + 1..range.end, inside);
+        }
+        if !inside(next) {
+            return partition(known + 1..next, inside);
+        }
+        known = next;
+        step *= 2;
+    }
 }

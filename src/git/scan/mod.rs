@@ -129,8 +129,8 @@ pub struct Scanned {
     pub files: u64,
     /// Those that were read.
     pub read: u64,
-    listing: Listing,
-    trees: tree::Trees,
+    seen: Vec<walk::Seen>,
+    made: tree::Made,
 }
 
 /// Scans one worktree, and remembers what it saw.
@@ -208,24 +208,25 @@ impl Scanner {
     ) -> Result<Scanned, ScanError> {
         let rules = rules::Rules::new(&self.git, &self.worktree, index);
         let walk = walk::Walk::new(&self.worktree.root, git, index, &rules, before, options)?;
-        let (walked, read) = read::read_unknown(walk.run()?, &walk, objects, before)?;
-        let (tree, trees, listing) = tree::build(walked, &walk, objects, &self.trees)?;
+        let (seen, read) = read::read_unknown(walk.run()?, &walk, objects, before)?;
+        let (tree, made) = tree::build(&seen, &walk, objects, before, &self.trees)?;
         Ok(Scanned {
             tree,
             left_out: walk.left_out(),
             unmerged: index.is_unmerged(),
-            files: listing.len() as u64,
+            files: seen.len() as u64,
             read,
-            listing,
-            trees,
+            seen,
+            made,
         })
     }
 
     /// What a scan found is durable: the next one goes on from it.
     pub fn settle(&mut self, scanned: Scanned) {
         self.unsaved += scanned.read as usize;
-        self.listing = Some(scanned.listing);
-        self.trees = scanned.trees;
+        let listing = self.listing.get_or_insert_default();
+        let gone = listing.follow(scanned.seen, scanned.tree);
+        self.trees.follow(scanned.made, gone.then_some(listing));
     }
 
     /// Objects that were seen may have been pruned with the state that held them.
@@ -246,6 +247,7 @@ impl Scanner {
             && let Ok(Some((stat, _))) = walk::look_at(&absolute)
         {
             listing.put(path, entry, stat, index_id, walk::now_nanos());
+            self.trees.forget(path);
             self.unsaved += 1;
         }
     }
@@ -254,6 +256,7 @@ impl Scanner {
     pub(super) fn removed(&mut self, path: &BStr) {
         if let Some(listing) = &mut self.listing {
             listing.remove(path);
+            self.trees.forget(path);
             self.unsaved += 1;
         }
     }

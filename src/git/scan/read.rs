@@ -25,7 +25,7 @@ use super::{
     cache::is_attribute_file,
     index::UserIndex,
     rules::{Filters, Rules},
-    walk::{Config, Walk, Walked, look_at, now_nanos, stat_of},
+    walk::{Config, Seen, Walk, Walked, look_at, now_nanos, stat_of},
 };
 use crate::git::{
     Error, ObjectBatch,
@@ -37,44 +37,75 @@ const ATTEMPTS: u32 = 4;
 
 /// Gives every path its blob; answers how many files were read.
 pub(super) fn read_unknown(
-    mut walked: Vec<Walked>,
+    mut seen: Vec<Seen>,
     walk: &Walk<'_>,
     objects: &ObjectBatch,
     before: &Listing,
-) -> Result<(Vec<Walked>, u64), ScanError> {
+) -> Result<(Vec<Seen>, u64), ScanError> {
     let read = AtomicU64::new(0);
-    let attributes = |one: &&mut Walked| is_attribute_file(one.path.as_bstr());
-    read_those(&mut walked, attributes, walk, objects, &read)?;
-    let now: BTreeSet<_> = walked
+    let attributes = |one: &Walked| is_attribute_file(one.path.as_bstr());
+    read_those(&mut seen, attributes, walk, objects, &read)?;
+    let now: BTreeSet<_> = seen
         .iter()
-        .filter(|one| is_attribute_file(one.path.as_bstr()))
-        .filter_map(|one| Some((one.path.as_bstr(), one.id?)))
+        .filter_map(|one| match one {
+            Seen::Same { at, .. } => {
+                let known = before.at(*at);
+                known.attributes.then_some((known.path.as_bstr(), known.id))
+            }
+            Seen::New(one) if attributes(one) => Some((one.path.as_bstr(), one.id?)),
+            Seen::New(_) => None,
+        })
         .collect();
     // Other attributes, other content.
     if before.attribute_files().collect::<BTreeSet<_>>() != now {
-        for one in &mut walked {
-            if one.remembered && one.mode != Mode::SYMLINK {
-                one.id = None;
-            }
+        for one in &mut seen {
+            forget_remembered(one, before);
         }
     }
-    read_those(&mut walked, |_| true, walk, objects, &read)?;
+    read_those(&mut seen, |_| true, walk, objects, &read)?;
     // What vanished meanwhile does not belong to the tree.
-    walked.retain(|one| one.id.is_some());
-    Ok((walked, read.into_inner()))
+    seen.retain(|one| !matches!(one, Seen::New(one) if one.id.is_none()));
+    Ok((seen, read.into_inner()))
+}
+
+/// What only an earlier read of ours says is to be read again.
+fn forget_remembered(seen: &mut Seen, before: &Listing) {
+    match seen {
+        Seen::New(one) if one.remembered && one.mode != Mode::SYMLINK => one.id = None,
+        Seen::Same {
+            at,
+            remembered: true,
+        } => {
+            let known = before.at(*at);
+            if known.mode != Mode::SYMLINK {
+                *seen = Seen::New(Box::new(Walked {
+                    path: known.path.clone(),
+                    mode: known.mode,
+                    stat: known.stat,
+                    id: None,
+                    remembered: false,
+                    index_id: known.index_id,
+                    seen_at: 0,
+                }));
+            }
+        }
+        _ => {}
+    }
 }
 
 fn read_those(
-    walked: &mut [Walked],
-    wanted: impl Fn(&&mut Walked) -> bool,
+    seen: &mut [Seen],
+    wanted: impl Fn(&Walked) -> bool,
     walk: &Walk<'_>,
     objects: &ObjectBatch,
     read: &AtomicU64,
 ) -> Result<(), ScanError> {
-    let unknown: Vec<_> = walked
+    let unknown: Vec<_> = seen
         .iter_mut()
-        .filter(|one| one.id.is_none())
-        .filter(wanted)
+        .filter_map(|one| match one {
+            Seen::New(one) if one.id.is_none() && wanted(one) => Some(&mut **one),
+            _ => None,
+        })
         .collect();
     if unknown.is_empty() {
         return Ok(());

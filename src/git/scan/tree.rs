@@ -1,7 +1,7 @@
-//! Trees of what was found, folder by folder. A folder that is as it was keeps its tree, and costs
-//! no hashing.
+//! Trees of what was seen, folder by folder. A folder that is as it was keeps its tree, and costs
+//! neither hashing nor a look at its paths.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 use gix::{
     ObjectId,
@@ -12,57 +12,186 @@ use gix::{
 
 use super::{
     Listing, ScanError,
-    cache::Found,
-    walk::{Walk, Walked},
+    walk::{Seen, Walk},
 };
 use crate::git::ObjectBatch;
 
-/// The trees of a worktree's folders, by path, with the content that they were made of.
-pub type Trees = HashMap<BString, (Vec<u8>, ObjectId)>;
+/// The trees of the folders of a listing, by path: empty, or with a slash at its end.
+#[derive(Debug, Default)]
+pub(super) struct Trees(HashMap<BString, ObjectId>);
+
+impl Trees {
+    /// Trees that were made are known from now on; with `listing`, those of folders that are not in
+    /// it are no longer.
+    pub(super) fn follow(&mut self, made: Made, listing: Option<&Listing>) {
+        self.0.extend(made.0);
+        if let Some(listing) = listing {
+            let is_there = |path: &BStr| !listing.below(listing.all(), path).is_empty();
+            self.0.retain(|path, _| is_there(path.as_bstr()));
+        }
+    }
+
+    /// Something changed at a path in the listing: the folders above it have other trees.
+    pub(super) fn forget(&mut self, path: &BStr) {
+        let mut path = path;
+        while let Some(slash) = path.rfind_byte(b'/') {
+            self.0.remove(path[..=slash].as_bstr());
+            path = path[..slash].as_bstr();
+        }
+        self.0.remove(BStr::new(b""));
+    }
+}
+
+/// The trees that were made of what was seen, by path.
+#[derive(Debug)]
+pub(super) struct Made(Vec<(BString, ObjectId)>);
 
 struct Builder<'a> {
-    found: &'a [Found],
+    seen: &'a [Seen],
+    walk: &'a Walk<'a>,
+    before: &'a Listing,
+    trees: &'a Trees,
     objects: &'a ObjectBatch,
     git: gix::Repository,
-    before: &'a Trees,
-    trees: Trees,
-    /// Places in `found` whose blob is not there any more.
-    missing: Vec<usize>,
+    made: Vec<(BString, ObjectId)>,
+    /// A path whose blob is not there any more, and that blob.
+    missing: Option<(BString, ObjectId)>,
     /// Whether the repository has promises of objects instead of the objects (partial-clone).
     partial: bool,
 }
 
-/// Builds the tree of everything that was found.
+/// What a tree has of one name.
+struct Row<'a> {
+    name: &'a BStr,
+    mode: Mode,
+    id: ObjectId,
+    /// Whether the object is known to be there for good.
+    vouched: bool,
+    /// Whether it is kept although nothing is in the worktree.
+    absent: bool,
+}
+
+/// Builds the tree of everything that was seen. `trees` are those of `before`.
 pub(super) fn build(
-    walked: Vec<Walked>,
+    seen: &[Seen],
     walk: &Walk<'_>,
     objects: &ObjectBatch,
-    before: &Trees,
-) -> Result<(ObjectId, Trees, Listing), ScanError> {
-    let found: Vec<Found> = walked.into_iter().filter_map(found).collect();
+    before: &Listing,
+    trees: &Trees,
+) -> Result<(ObjectId, Made), ScanError> {
     let git = walk.git.to_thread_local();
     let mut builder = Builder {
-        found: &found,
+        seen,
+        walk,
+        before,
+        trees,
         objects,
         partial: is_partial(&git),
         git,
-        before,
-        trees: Trees::with_capacity(before.len()),
-        missing: Vec::new(),
+        made: Vec::new(),
+        missing: None,
     };
-    let tree = builder.folder(0, found.len(), 0)?;
-    let Builder { trees, missing, .. } = builder;
-    if let Some(at) = missing.first() {
+    let (tree, _) = builder.folder(0..seen.len(), before.all(), 0)?;
+    if let Some((path, id)) = builder.missing {
         // Only a pruned or damaged object database lacks what the index or a state refers to.
         return Err(ScanError::Unreadable {
-            path: walk.absolute(found[*at].path.as_bstr()),
+            path: walk.absolute(path.as_bstr()),
             source: std::io::Error::other(format!(
-                "Git's object {} is missing; `git fsck` says more, and touching the file has it read again",
-                found[*at].id
+                "Git's object {id} is missing; `git fsck` says more, and touching the file has it read again",
             )),
         });
     }
-    Ok((tree, trees, Listing::new(found, tree)))
+    Ok((tree, Made(builder.made)))
+}
+
+impl Builder<'_> {
+    /// The tree of the paths in `range`, which share their first `prefix` bytes and were at `was`
+    /// before; and whether it is the one that they had then.
+    fn folder(
+        &mut self,
+        range: Range<usize>,
+        was: Range<usize>,
+        prefix: usize,
+    ) -> Result<(ObjectId, bool), ScanError> {
+        let (all, walk) = (self.seen, self.walk);
+        let first = all.get(range.start);
+        let path = first.map_or(BStr::new(b""), |first| {
+            walk.path_of(first)[..prefix].as_bstr()
+        });
+        if let Some(id) = self.trees.0.get(path)
+            && is_same(&all[range.clone()], &was)
+        {
+            return Ok((*id, true));
+        }
+        let mut rows: Vec<Row<'_>> = Vec::new();
+        let mut at = range.start;
+        while at < range.end {
+            let path = walk.path_of(&all[at]);
+            let rest = &path[prefix..];
+            match rest.find_byte(b'/') {
+                None => {
+                    rows.extend(row(&all[at], rest.as_bstr(), self.before));
+                    at += 1;
+                }
+                Some(slash) => {
+                    let folder = path[..prefix + slash + 1].as_bstr();
+                    let inside = |seen: &Seen| walk.path_of(seen).starts_with(folder);
+                    let next = at + all[at..range.end].partition_point(inside);
+                    let was = self.before.below(was.clone(), folder);
+                    let (id, vouched) = self.folder(at..next, was, folder.len())?;
+                    rows.push(Row {
+                        name: rest[..slash].as_bstr(),
+                        mode: Mode::DIR,
+                        id,
+                        vouched,
+                        absent: false,
+                    });
+                    at = next;
+                }
+            }
+        }
+        let id = self.write(rows, path)?;
+        self.made.push((path.to_owned(), id));
+        Ok((id, false))
+    }
+
+    fn write(&mut self, mut rows: Vec<Row<'_>>, path: &BStr) -> Result<ObjectId, ScanError> {
+        // Already so, but for a folder outside of a sparse checkout that is one entry.
+        rows.sort_by(|a, b| in_tree_order(a.name, a.mode).cmp(in_tree_order(b.name, b.mode)));
+        let mut bytes = Vec::with_capacity(rows.len() * 48);
+        for row in &rows {
+            bytes.extend_from_slice(format!("{:o} ", row.mode.bits()).as_bytes());
+            bytes.extend_from_slice(row.name);
+            bytes.push(0);
+            bytes.extend_from_slice(row.id.as_bytes());
+            // A submodule's commit is in another repository, and a partial clone lacks what its
+            // sparse checkout leaves out.
+            let elsewhere = row.mode == Mode::COMMIT || (self.partial && row.absent);
+            if !elsewhere && !row.vouched && !self.objects.refer_to(&self.git, row.id) {
+                let mut path = path.to_owned();
+                path.extend_from_slice(row.name);
+                self.missing.get_or_insert((path, row.id));
+            }
+        }
+        Ok(self.objects.write(&self.git, Kind::Tree, &bytes)?)
+    }
+}
+
+fn row<'a>(seen: &Seen, name: &'a BStr, before: &Listing) -> Option<Row<'a>> {
+    let (mode, id, stat, vouched) = match seen {
+        Seen::Same { at, .. } => {
+            let known = before.at(*at);
+            (known.mode, known.id, known.stat, known.vouched)
+        }
+        Seen::New(walked) => (walked.mode, walked.id?, walked.stat, false),
+    };
+    Some(Row {
+        name,
+        mode,
+        id,
+        vouched,
+        absent: stat == Stat::default(),
+    })
 }
 
 /// Whether a remote has promised objects that are not here (gitrepository-layout(5), promisor).
@@ -76,73 +205,10 @@ fn is_partial(git: &gix::Repository) -> bool {
         || remotes.is_some_and(|mut remotes| remotes.any(|remote| promises(&remote)))
 }
 
-fn found(walked: Walked) -> Option<Found> {
-    Some(Found {
-        id: walked.id?,
-        path: walked.path,
-        mode: walked.mode,
-        stat: walked.stat,
-        index_id: walked.index_id,
-        seen_at: walked.seen_at,
-    })
-}
-
-impl Builder<'_> {
-    /// The tree of the paths from `start` to `end`, which share their first `prefix` bytes.
-    fn folder(&mut self, start: usize, end: usize, prefix: usize) -> Result<ObjectId, ScanError> {
-        let mut entries: Vec<(&BStr, Mode, ObjectId, Option<usize>)> = Vec::new();
-        let all = self.found;
-        let mut at = start;
-        while at < end {
-            let path = all[at].path.as_bstr();
-            let rest = &path[prefix..];
-            match rest.find_byte(b'/') {
-                None => {
-                    entries.push((rest.as_bstr(), all[at].mode, all[at].id, Some(at)));
-                    at += 1;
-                }
-                Some(slash) => {
-                    let folder = &path[..prefix + slash + 1];
-                    let inside = |found: &Found| found.path.starts_with(folder);
-                    let next = at + all[at..end].partition_point(inside);
-                    let tree = self.folder(at, next, prefix + slash + 1)?;
-                    entries.push((rest[..slash].as_bstr(), Mode::DIR, tree, None));
-                    at = next;
-                }
-            }
-        }
-        // Already so, but for a folder outside of a sparse checkout that is one entry.
-        entries.sort_by(|a, b| in_tree_order(a.0, a.1).cmp(in_tree_order(b.0, b.1)));
-        let mut bytes = Vec::with_capacity(entries.len() * 48);
-        for (name, mode, id, _) in &entries {
-            bytes.extend_from_slice(format!("{:o} ", mode.bits()).as_bytes());
-            bytes.extend_from_slice(name);
-            bytes.push(0);
-            bytes.extend_from_slice(id.as_bytes());
-        }
-        let path = all
-            .get(start)
-            .map_or(BStr::new(b""), |found| found.path[..prefix].as_bstr());
-        if let Some((before, id)) = self.before.get(path)
-            && *before == bytes
-        {
-            let id = *id;
-            self.trees.insert(path.to_owned(), (bytes, id));
-            return Ok(id);
-        }
-        for (_, mode, id, at) in &entries {
-            // A submodule's commit is in another repository, and a partial clone lacks what its
-            // sparse checkout leaves out; a tree was just referred to.
-            let absent = at.is_some_and(|at| all[at].stat == Stat::default());
-            let elsewhere = *mode == Mode::COMMIT || (self.partial && absent);
-            if !elsewhere && !self.objects.refer_to(&self.git, *id) {
-                self.missing.extend(*at);
-            }
-        }
-        let id = self.objects.write(&self.git, Kind::Tree, &bytes)?;
-        self.trees.insert(path.to_owned(), (bytes, id));
-        Ok(id)
-    }
+/// Whether what was seen is what the listing has at `was`: all of it, and nothing else.
+fn is_same(seen: &[Seen], was: &Range<usize>) -> bool {
+    let same = |(seen, was): (&Seen, usize)| matches!(seen, Seen::Same { at, .. } if *at == was);
+    seen.len() == was.len() && seen.iter().zip(was.clone()).all(same)
 }
 
 /// A folder sorts as `name/` (gitformat-index(5)).

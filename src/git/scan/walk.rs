@@ -3,11 +3,11 @@
 
 use std::{
     collections::HashMap,
-    ffi::{CStr, CString, OsStr},
+    ffi::{CStr, OsStr},
     io,
     ops::Range,
     os::{
-        fd::{AsFd, BorrowedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::{Path, PathBuf},
@@ -23,14 +23,14 @@ use gix::{
 use nix::{
     dir::{Dir, Type},
     errno::Errno,
-    fcntl::{AtFlags, OFlag},
+    fcntl::{AtFlags, OFlag, open, openat},
     sys::stat::{FileStat, Mode as Permissions, SFlag, fstatat},
 };
 use rayon::prelude::*;
 
 use super::{
     LeftOut, Listing, ScanError, ScanOptions,
-    index::{Children, UserIndex},
+    index::{Child, Children, UserIndex, in_path_order},
     rules::Rules,
 };
 use crate::git::{Error, repo_path::is_safe_name};
@@ -43,6 +43,8 @@ const COARSE: Duration = Duration::from_secs(2);
 /// Everything that a walk goes by.
 pub(super) struct Walk<'a> {
     pub(super) root: &'a Path,
+    /// The root, open.
+    top: OwnedFd,
     pub(super) git: gix::ThreadSafeRepository,
     pub(super) index: &'a UserIndex,
     pub(super) rules: &'a Rules<'a>,
@@ -95,6 +97,19 @@ impl Config {
 
 /// A path that belongs to the tree.
 #[derive(Debug)]
+pub(super) enum Seen {
+    /// Just what the last scan's listing has at this place.
+    Same {
+        at: usize,
+        /// Whether only that listing knows its blob, and not the index.
+        remembered: bool,
+    },
+    /// Not that.
+    New(Box<Walked>),
+}
+
+/// A path that is new to the listing, or is not as it was.
+#[derive(Debug)]
 pub(super) struct Walked {
     pub(super) path: BString,
     pub(super) mode: Mode,
@@ -115,11 +130,59 @@ struct Folder {
     before: Range<usize>,
 }
 
-struct Entry {
-    name: BString,
-    kind: SFlag,
-    stat: Option<FileStat>,
+/// What lies in a folder.
+#[derive(Default)]
+struct Entries {
+    /// All names, each with a NUL behind it.
+    names: Vec<u8>,
+    /// In the order of paths: a folder's sort as if it were called `name/`.
+    entries: Vec<Entry>,
 }
+
+struct Entry {
+    /// Where its name is among the names.
+    name: Range<usize>,
+    kind: SFlag,
+    /// Not of a folder.
+    stat: Option<(Stat, bool)>,
+    size: u64,
+}
+
+impl Entries {
+    fn name(&self, entry: &Entry) -> &BStr {
+        self.names[entry.name.clone()].as_bstr()
+    }
+
+    fn has(&self, name: &BStr) -> bool {
+        let find = |is_folder| {
+            let compare = |entry: &Entry| in_path_order(self.key(entry), (name, is_folder));
+            self.entries.binary_search_by(compare).is_ok()
+        };
+        find(false) || find(true)
+    }
+
+    fn key(&self, entry: &Entry) -> (&BStr, bool) {
+        (self.name(entry), entry.kind == SFlag::S_IFDIR)
+    }
+}
+
+/// A path, and its last part.
+#[derive(Clone, Copy)]
+struct Named<'a> {
+    path: &'a BStr,
+    name: &'a BStr,
+}
+
+/// Something of a folder, in the order of paths.
+enum Part {
+    Files(Vec<Seen>),
+    Folder(Folder),
+    /// A repository of its own: its path has no slash at its end, and sorts otherwise.
+    Repository(Seen),
+}
+
+/// Entries of a folder that one thread looks at.
+const SHARE: usize = 256;
 
 impl<'a> Walk<'a> {
     pub(super) fn new(
@@ -130,8 +193,15 @@ impl<'a> Walk<'a> {
         before: &'a Listing,
         options: ScanOptions<'a>,
     ) -> Result<Self, ScanError> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let top = open(root, flags, Permissions::empty());
+        let unreadable = |e: Errno| ScanError::Unreadable {
+            path: root.to_owned(),
+            source: e.into(),
+        };
         Ok(Self {
             config: Config::of(git)?,
+            top: top.map_err(unreadable)?,
             git: git.clone().into_sync(),
             root,
             index,
@@ -143,12 +213,15 @@ impl<'a> Walk<'a> {
     }
 
     /// Walks; answers what belongs to the tree, ordered by path.
-    pub(super) fn run(&self) -> Result<Vec<Walked>, ScanError> {
-        self.folder(Folder {
+    pub(super) fn run(&self) -> Result<Vec<Seen>, ScanError> {
+        let runs = self.folder(Folder {
             path: BString::default(),
             index: self.index.all(),
             before: self.before.all(),
-        })
+        })?;
+        let mut seen = Vec::with_capacity(runs.iter().map(Vec::len).sum());
+        runs.into_iter().for_each(|run| seen.extend(run));
+        Ok(seen)
     }
 
     /// What was left out, ordered by path.
@@ -171,15 +244,11 @@ impl<'a> Walk<'a> {
         self.root.join(OsStr::from_bytes(path))
     }
 
-    fn folder(&self, folder: Folder) -> Result<Vec<Walked>, ScanError> {
-        let prefix = folder.path.len();
-        let index = Children::of(folder.index.clone(), prefix, |at| self.index.path(at));
-        let before = Children::of(folder.before.clone(), prefix, |at| {
-            self.before.at(at).path.as_bstr()
-        });
-        let entries = match self.read(&folder, &index) {
+    /// What belongs to the tree of a folder, in runs that follow each other.
+    fn folder(&self, folder: Folder) -> Result<Vec<Vec<Seen>>, ScanError> {
+        let entries = match self.read(&folder) {
             Ok(entries) => entries,
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Vec::new(),
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Entries::default(),
             Err(error) if folder.index.is_empty() => {
                 self.leave_out(
                     folder.path.trim_end_with(|c| c == '/').as_bstr(),
@@ -195,95 +264,201 @@ impl<'a> Walk<'a> {
             }
         };
         if let Some(count) = self.options.looked_at {
-            count.fetch_add(entries.len() as u64, Ordering::Relaxed);
+            count.fetch_add(entries.entries.len() as u64, Ordering::Relaxed);
         }
-        let one = |entry: &Entry| self.entry(&folder, entry, &index, &before);
-        let mut walked: Vec<Walked> = if entries.len() > 1 {
-            let parts: Vec<_> = entries
-                .par_iter()
-                .with_min_len(if entries.len() > 512 { 64 } else { 1 })
-                .map(one)
-                .collect::<Result<_, _>>()?;
-            parts.into_iter().flatten().collect()
-        } else {
-            let parts: Vec<_> = entries.iter().map(one).collect::<Result<_, _>>()?;
-            parts.into_iter().flatten().collect()
+        let parts = self.parts(&folder, &entries)?;
+        let below = |part| match part {
+            Part::Files(files) => Ok(vec![files]),
+            Part::Folder(folder) => self.folder(folder),
+            Part::Repository(link) => Ok(vec![vec![link]]),
         };
-        let gone = self.kept_though_gone(&entries, &index);
-        let unordered = !gone.is_empty();
-        walked.extend(gone);
-        // Entries come by name, and a folder's paths sort as if it were called `name/`.
-        if unordered || !walked.is_sorted_by(|a, b| a.path <= b.path) {
-            walked.sort_by(|a, b| a.path.cmp(&b.path));
+        let mut unordered = parts.iter().any(|part| matches!(part, Part::Repository(_)));
+        let mut runs: Vec<Vec<Seen>> = if parts.len() > 1 {
+            let runs: Vec<_> = parts
+                .into_par_iter()
+                .map(below)
+                .collect::<Result<_, ScanError>>()?;
+            runs.into_iter().flatten().collect()
+        } else {
+            let runs: Vec<_> = parts.into_iter().map(below).collect::<Result<_, _>>()?;
+            runs.into_iter().flatten().collect()
+        };
+        let gone = self.kept_though_gone(&folder, &entries);
+        unordered |= !gone.is_empty();
+        if unordered {
+            let mut all: Vec<_> = runs.into_iter().flatten().chain(gone).collect();
+            all.sort_by(|a, b| self.path_of(a).cmp(self.path_of(b)));
+            runs = vec![all];
         }
-        Ok(walked)
+        Ok(runs)
     }
 
-    /// The folder's entries that can matter, by name.
-    fn read(&self, folder: &Folder, index: &Children<'_>) -> Result<Vec<Entry>, Errno> {
+    /// What the index has in a folder.
+    fn tracked_in(&self, folder: &Folder) -> Children<'a, impl Fn(usize) -> &'a BStr + use<'a>> {
+        let index = self.index;
+        Children::of(folder.index.clone(), folder.path.len(), |at| index.path(at))
+    }
+
+    /// What the last scan saw in a folder.
+    fn seen_in(&self, folder: &Folder) -> Children<'a, impl Fn(usize) -> &'a BStr + use<'a>> {
+        let before = self.before;
+        let path = |at| before.at(at).path.as_bstr();
+        Children::of(folder.before.clone(), folder.path.len(), path)
+    }
+
+    /// The files of a folder that belong to the tree, and the folders that are to be walked.
+    fn parts(&self, folder: &Folder, entries: &Entries) -> Result<Vec<Part>, ScanError> {
+        if entries.entries.len() <= SHARE {
+            return self.share(folder, entries, &entries.entries);
+        }
+        let shares: Vec<_> = entries
+            .entries
+            .par_chunks(SHARE)
+            .map(|share| self.share(folder, entries, share))
+            .collect::<Result<_, _>>()?;
+        Ok(shares.into_iter().flatten().collect())
+    }
+
+    fn share(
+        &self,
+        folder: &Folder,
+        entries: &Entries,
+        share: &[Entry],
+    ) -> Result<Vec<Part>, ScanError> {
+        let Some(first) = share.first() else {
+            return Ok(Vec::new());
+        };
+        let first = entries.name(first);
+        let mut index = self.tracked_in(folder).from(first);
+        let mut before = self.seen_in(folder).from(first);
+        let mut parts = Vec::new();
+        let mut files = Vec::new();
+        let mut path = folder.path.clone();
+        for entry in share {
+            let name = entries.name(entry);
+            path.truncate(folder.path.len());
+            path.extend_from_slice(name);
+            let named = Named {
+                path: path.as_bstr(),
+                name,
+            };
+            if entry.kind != SFlag::S_IFDIR {
+                let tracked = index.find(name, false).map(|places| places.start);
+                let before = before.find(name, false).map(|places| places.start);
+                files.extend(self.file(named, entry, tracked, before)?);
+                continue;
+            }
+            let (tracked, before) = (index.find(name, true), before.find(name, true));
+            if let Some(part) = self.subfolder(folder, named, tracked, before)? {
+                if !files.is_empty() {
+                    parts.push(Part::Files(std::mem::take(&mut files)));
+                }
+                parts.push(part);
+            }
+        }
+        if !files.is_empty() {
+            parts.push(Part::Files(files));
+        }
+        Ok(parts)
+    }
+
+    /// A path that was seen before.
+    fn path_before(&self, at: usize) -> &'a BStr {
+        self.before.at(at).path.as_bstr()
+    }
+
+    /// The path of something that was seen.
+    pub(super) fn path_of<'s>(&'s self, seen: &'s Seen) -> &'s BStr {
+        match seen {
+            Seen::Same { at, .. } => self.path_before(*at),
+            Seen::New(walked) => walked.path.as_bstr(),
+        }
+    }
+
+    /// What was walked, or the place where the last scan's listing has just that.
+    fn seen(&self, path: &BStr, walked: Walked, before: Option<usize>) -> Seen {
+        if let Some(at) = before
+            && self.before.at(at).is_just(&walked)
+        {
+            let remembered = walked.remembered;
+            return Seen::Same { at, remembered };
+        }
+        let path = path.to_owned();
+        Seen::New(Box::new(Walked { path, ..walked }))
+    }
+
+    /// The folder's entries that can matter.
+    fn read(&self, folder: &Folder) -> Result<Entries, Errno> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let path = self.absolute(folder.path.as_bstr());
-        let mut open = Dir::open(&path, flags, Permissions::empty())?;
-        let mut names: Vec<(CString, Option<Type>)> = Vec::new();
+        // With a slash at its end, a link would be followed.
+        let path = folder.path.strip_suffix(b"/").unwrap_or(b".");
+        let mut open = Dir::from_fd(openat(&self.top, path, flags, Permissions::empty())?)?;
+        let mut names = Vec::new();
+        let mut found: Vec<(Range<usize>, Option<Type>)> = Vec::new();
         for entry in open.iter() {
             let entry = entry?;
-            let name = entry.file_name();
-            let bytes = name.to_bytes();
+            let name = entry.file_name().to_bytes_with_nul();
+            let bytes = &name[..name.len() - 1];
             let ours = folder.path.is_empty() && bytes == b".heddle";
             if matches!(bytes, b"." | b".." | b".git") || ours {
                 continue;
             }
-            names.push((name.to_owned(), entry.file_type()));
+            let at = names.len();
+            names.extend_from_slice(name);
+            found.push((at..at + bytes.len(), entry.file_type()));
         }
         let descriptor = open.as_fd();
         if self.config.ignore_case {
-            spell_as_tracked(descriptor, &mut names, index);
+            spell_as_tracked(descriptor, &mut names, &found, self.tracked_in(folder));
         }
-        names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        let look = |(name, kind): &(CString, Option<Type>)| look(descriptor, name, *kind);
-        let looked: Vec<_> = if names.len() > 512 {
-            names.par_iter().with_min_len(128).map(look).collect()
-        } else {
-            names.iter().map(look).collect()
+        let look = |(name, kind): (Range<usize>, Option<Type>)| {
+            look(descriptor, &names[name.start..=name.end], name, kind)
         };
-        looked.into_iter().filter_map(Result::transpose).collect()
+        let looked: Vec<_> = if found.len() > 2 * SHARE {
+            found
+                .into_par_iter()
+                .with_min_len(SHARE / 2)
+                .map(look)
+                .collect()
+        } else {
+            found.into_iter().map(look).collect()
+        };
+        let looked = looked.into_iter().filter_map(Result::transpose);
+        let mut ordered = looked.collect::<Result<Vec<_>, _>>()?;
+        let mut entries = Entries {
+            names,
+            entries: Vec::new(),
+        };
+        ordered.sort_unstable_by(|a, b| in_path_order(entries.key(a), entries.key(b)));
+        entries.entries = ordered;
+        Ok(entries)
     }
 
-    fn entry(
+    fn file(
         &self,
-        folder: &Folder,
+        Named { path, name }: Named<'_>,
         entry: &Entry,
-        index: &Children<'_>,
-        before: &Children<'_>,
-    ) -> Result<Vec<Walked>, ScanError> {
-        let name = entry.name.as_bstr();
-        let mut path = folder.path.clone();
-        path.extend_from_slice(name);
-        if entry.kind == SFlag::S_IFDIR {
-            return self.subfolder(path, name, index, before);
-        }
-        let tracked = index.file(name);
-        if tracked.is_none() && self.refuses(path.as_bstr(), name, entry.kind)? {
-            return Ok(Vec::new());
+        tracked: Option<usize>,
+        before: Option<usize>,
+    ) -> Result<Option<Seen>, ScanError> {
+        if tracked.is_none() && self.refuses(path, name, entry.kind)? {
+            return Ok(None);
         }
         let Some(stat) = entry.stat.filter(|_| is_file_or_link(entry.kind)) else {
-            self.special(path.as_bstr(), entry.kind, tracked.is_some())?;
-            return Ok(Vec::new());
+            self.special(path, entry.kind, tracked.is_some())?;
+            return Ok(None);
         };
-        let size = stat.st_size as u64;
-        let stat = stat_of(&stat).with_mode(entry.kind);
-        match tracked {
-            Some(at) => Ok(vec![self.tracked(path, stat, at, before.file(name))]),
-            None => {
-                let found = self.untracked(path, stat, size, before.file(name))?;
-                Ok(found.into_iter().collect())
-            }
-        }
+        let stat = stat.with_mode(entry.kind);
+        let walked = match tracked {
+            Some(at) => Some(self.tracked(path, stat, at, before)),
+            None => self.untracked(path, stat, entry.size, before)?,
+        };
+        Ok(walked.map(|walked| self.seen(path, walked, before)))
     }
 
     fn tracked(
         &self,
-        path: BString,
+        path: &BStr,
         (stat, mode): (Stat, Mode),
         at: usize,
         before: Option<usize>,
@@ -292,7 +467,7 @@ impl<'a> Walk<'a> {
         let own = (entry.stage() == Stage::Unconflicted).then_some(entry);
         let mode = self.config.believed(mode, Some(self.index.mode(at)));
         let known = own.filter(|entry| {
-            let out_of_cone = || !self.rules.in_sparse_checkout(path.as_bstr());
+            let out_of_cone = || !self.rules.in_sparse_checkout(path);
             let left_alone = entry.flags.contains(Flags::ASSUME_VALID)
                 || (entry.flags.contains(Flags::SKIP_WORKTREE) && !self.rules.is_sparse())
                 || (self.rules.is_sparse() && out_of_cone());
@@ -309,27 +484,26 @@ impl<'a> Walk<'a> {
                 remembered: false,
                 index_id: Some(entry.id),
                 seen_at: 0,
-                path,
+                path: BString::default(),
                 stat,
             },
-            None => self.remembered(path, stat, mode, own.map(|entry| entry.id), before),
+            None => self.remembered(stat, mode, own.map(|entry| entry.id), before),
         }
     }
 
     fn untracked(
         &self,
-        path: BString,
+        path: &BStr,
         (stat, mode): (Stat, Mode),
         size: u64,
         before: Option<usize>,
     ) -> Result<Option<Walked>, ScanError> {
-        let path_ref = path.as_bstr();
-        if self.rules.ignores(path_ref, false)? {
+        if self.rules.ignores(path, false)? {
             return Ok(None);
         }
-        if !self.rules.in_sparse_checkout(path_ref) {
+        if !self.rules.in_sparse_checkout(path) {
             self.leave_out(
-                path_ref,
+                path,
                 "is not tracked and lies outside of the sparse checkout",
             );
             return Ok(None);
@@ -337,7 +511,7 @@ impl<'a> Walk<'a> {
         if size > self.options.size_guard && mode != Mode::SYMLINK {
             let mib = |bytes: u64| bytes.div_ceil(1024 * 1024);
             self.leave_out(
-                path_ref,
+                path,
                 format!(
                     "is not tracked and has {} MiB; the guard is at {} MiB",
                     mib(size),
@@ -347,13 +521,12 @@ impl<'a> Walk<'a> {
             return Ok(None);
         }
         let mode = self.config.believed(mode, None);
-        Ok(Some(self.remembered(path, stat, mode, None, before)))
+        Ok(Some(self.remembered(stat, mode, None, before)))
     }
 
     /// A path that the index does not vouch for; perhaps an earlier scan does.
     fn remembered(
         &self,
-        path: BString,
         stat: Stat,
         mode: Mode,
         index_id: Option<ObjectId>,
@@ -370,7 +543,7 @@ impl<'a> Walk<'a> {
             remembered: known.is_some(),
             seen_at: known.map_or(0, |known| known.seen_at),
             index_id,
-            path,
+            path: BString::default(),
             mode,
             stat,
         }
@@ -413,44 +586,45 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    /// What a folder in a folder is to the tree; nothing if it is ignored or left out.
     fn subfolder(
         &self,
-        path: BString,
-        name: &BStr,
-        index: &Children<'_>,
-        before: &Children<'_>,
-    ) -> Result<Vec<Walked>, ScanError> {
-        let tracked = index.folder(name);
+        within: &Folder,
+        Named { path, name }: Named<'_>,
+        tracked: Option<Range<usize>>,
+        before: Option<Range<usize>>,
+    ) -> Result<Option<Part>, ScanError> {
+        let link = |id| {
+            let before = self.before.place(path).ok();
+            let seen = self.seen(path, link_to_commit(id), before);
+            Some(Part::Repository(seen))
+        };
         if tracked.is_none() {
-            let gitlink = index.file(name).map(|at| self.index.entry(at));
+            let gitlink = self.tracked_in(within).from(name).find(name, false);
+            let gitlink = gitlink.map(|places| self.index.entry(places.start));
             if let Some(gitlink) = gitlink.filter(|entry| entry.mode == Mode::COMMIT) {
-                let head = self.head_of(path.as_bstr()).flatten();
-                return Ok(vec![link_to_commit(path, head.unwrap_or(gitlink.id))]);
+                let head = self.head_of(path).flatten();
+                return Ok(link(head.unwrap_or(gitlink.id)));
             }
-            if self.rules.ignores(path.as_bstr(), true)?
-                || self.refuses(path.as_bstr(), name, SFlag::S_IFDIR)?
-            {
-                return Ok(Vec::new());
+            if self.rules.ignores(path, true)? || self.refuses(path, name, SFlag::S_IFDIR)? {
+                return Ok(None);
             }
-            match self.head_of(path.as_bstr()) {
+            match self.head_of(path) {
                 None => {}
-                Some(Some(head)) => return Ok(vec![link_to_commit(path, head)]),
+                Some(Some(head)) => return Ok(link(head)),
                 Some(None) => {
-                    self.leave_out(
-                        path.as_bstr(),
-                        "is a Git repository of its own without a commit",
-                    );
-                    return Ok(Vec::new());
+                    self.leave_out(path, "is a Git repository of its own without a commit");
+                    return Ok(None);
                 }
             }
         }
-        let mut path = path;
+        let mut path = path.to_owned();
         path.push(b'/');
-        self.folder(Folder {
+        Ok(Some(Part::Folder(Folder {
             path,
             index: tracked.unwrap_or(0..0),
-            before: before.folder(name).unwrap_or(0..0),
-        })
+            before: before.unwrap_or(0..0),
+        })))
     }
 
     /// The commit of a repository that lies in the folder; `Some(None)` if it has none yet, `None`
@@ -464,32 +638,27 @@ impl<'a> Walk<'a> {
 
     /// Tracked paths that are not there and yet belong to the tree: outside of a sparse checkout, or
     /// assumed to be unchanged.
-    fn kept_though_gone(&self, entries: &[Entry], index: &Children<'_>) -> Vec<Walked> {
-        let there = |name: &BStr| {
-            entries
-                .binary_search_by(|entry| entry.name.as_bstr().cmp(name))
-                .is_ok()
-        };
-        let files = index.files.iter().filter(|(name, _)| !there(name));
-        let files = files.map(|(_, at)| *at..*at + 1);
-        let folders = index.folders.iter().filter(|(name, _)| !there(name));
-        let folders = folders.map(|(_, range)| range.clone());
-        files
-            .chain(folders)
-            .flatten()
+    fn kept_though_gone(&self, folder: &Folder, entries: &Entries) -> Vec<Seen> {
+        if !self.index.has_skipped() {
+            return Vec::new();
+        }
+        self.tracked_in(folder)
+            .filter(|child| !entries.has(child.name))
+            .flat_map(|child| child.places)
             .filter(|at| self.index.skips(*at))
             .map(|at| {
                 let entry = self.index.entry(at);
-                let path = self.index.path(at).trim_end_with(|c| c == '/');
-                Walked {
-                    path: path.into(),
+                let path = self.index.path(at).trim_end_with(|c| c == '/').as_bstr();
+                let walked = Walked {
+                    path: BString::default(),
                     mode: entry.mode,
                     stat: Stat::default(),
                     id: Some(entry.id),
                     remembered: false,
                     index_id: Some(entry.id),
                     seen_at: 0,
-                }
+                };
+                self.seen(path, walked, self.before.place(path).ok())
             })
             .collect()
     }
@@ -497,20 +666,28 @@ impl<'a> Walk<'a> {
 
 /// One name in an open folder: its type and, unless it is a folder, its stat(2). `None` if it is
 /// gone already.
-fn look(folder: BorrowedFd<'_>, name: &CStr, kind: Option<Type>) -> Result<Option<Entry>, Errno> {
-    let named = |kind, stat| Entry {
-        name: name.to_bytes().into(),
-        kind,
-        stat,
-    };
+fn look(
+    folder: BorrowedFd<'_>,
+    with_nul: &[u8],
+    name: Range<usize>,
+    kind: Option<Type>,
+) -> Result<Option<Entry>, Errno> {
     if kind == Some(Type::Directory) {
-        return Ok(Some(named(SFlag::S_IFDIR, None)));
+        return Ok(Some(Entry {
+            name,
+            kind: SFlag::S_IFDIR,
+            stat: None,
+            size: 0,
+        }));
     }
-    match fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-        Ok(found) => {
-            let kind = SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT;
-            Ok(Some(named(kind, Some(found))))
-        }
+    let path = CStr::from_bytes_with_nul(with_nul).map_err(|_| Errno::EINVAL)?;
+    match fstatat(folder, path, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(found) => Ok(Some(Entry {
+            name,
+            kind: SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT,
+            stat: Some(stat_of(&found)),
+            size: found.st_size as u64,
+        })),
         Err(Errno::ENOENT) => Ok(None),
         Err(error) => Err(error),
     }
@@ -518,35 +695,34 @@ fn look(folder: BorrowedFd<'_>, name: &CStr, kind: Option<Type>) -> Result<Optio
 
 /// Git goes on calling a file or folder as it is tracked, where the filesystem takes both spellings
 /// for the same (git-config(1), core.ignoreCase).
-fn spell_as_tracked(
+fn spell_as_tracked<'a>(
     folder: BorrowedFd<'_>,
-    names: &mut [(CString, Option<Type>)],
-    index: &Children<'_>,
+    names: &mut [u8],
+    found: &[(Range<usize>, Option<Type>)],
+    tracked: impl Iterator<Item = Child<'a>>,
 ) {
-    let files = index.files.iter().map(|(name, _)| *name);
-    let tracked = files.chain(index.folders.iter().map(|(name, _)| *name));
     let tracked: HashMap<Vec<u8>, &BStr> = tracked
-        .map(|name| (name.to_ascii_lowercase(), name))
+        .map(|child| (child.name.to_ascii_lowercase(), child.name))
         .collect();
-    let look = |name: &CStr| {
+    let look = |name: &[u8]| {
         let found = fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
         Some((found.st_dev, found.st_ino))
     };
-    for (name, _) in names {
-        let found = name.to_bytes();
-        let tracked = tracked.get(&found.to_ascii_lowercase());
-        if let Some(tracked) = tracked.filter(|tracked| **tracked != found)
-            && let Ok(tracked) = CString::new(tracked.to_vec())
-            && look(name).is_some_and(|place| look(&tracked) == Some(place))
+    for (place, _) in found {
+        let name = &mut names[place.clone()];
+        let tracked = tracked.get(&name.to_ascii_lowercase());
+        if let Some(tracked) = tracked.filter(|tracked| ***tracked != *name)
+            && look(name).is_some_and(|place| look(tracked) == Some(place))
         {
-            *name = tracked;
+            // As long as the other: only the case of ASCII letters differs.
+            name.copy_from_slice(tracked);
         }
     }
 }
 
-fn link_to_commit(path: BString, id: ObjectId) -> Walked {
+fn link_to_commit(id: ObjectId) -> Walked {
     Walked {
-        path,
+        path: BString::default(),
         mode: Mode::COMMIT,
         stat: Stat::default(),
         id: Some(id),

@@ -43,6 +43,8 @@ pub enum Target {
     UpTo(f64),
     /// A value that must be reached.
     From(f64),
+    /// Nothing: it is only told.
+    Told,
 }
 
 impl Table {
@@ -58,14 +60,15 @@ impl Table {
             Target::RatioFrom(limit) => (format!("≥ {limit} ×"), ratio >= limit),
             Target::UpTo(limit) => (format!("≤ {}", unit.show(limit)), sides.1 <= limit),
             Target::From(limit) => (format!("≥ {}", unit.show(limit)), sides.1 >= limit),
+            Target::Told => (String::new(), true),
         };
         self.push([
             what.to_owned(),
             unit.show(sides.0),
             unit.show(sides.1),
             format!("{ratio:.2}"),
-            asked,
-            verdict(met),
+            asked.clone(),
+            verdict(&asked, met),
         ]);
     }
 
@@ -78,6 +81,7 @@ impl Table {
             Target::From(limit) | Target::RatioFrom(limit) => {
                 (format!("≥ {}", unit.show(limit)), value >= limit)
             }
+            Target::Told => (String::new(), true),
         };
         let what = what.to_owned();
         let none = String::new();
@@ -86,8 +90,8 @@ impl Table {
             none.clone(),
             unit.show(value),
             none,
-            asked,
-            verdict(met),
+            asked.clone(),
+            verdict(&asked, met),
         ]);
     }
 
@@ -113,6 +117,11 @@ impl Table {
     }
 }
 
-fn verdict(met: bool) -> String {
-    if met { "ok" } else { "MISS" }.to_owned()
+fn verdict(asked: &str, met: bool) -> String {
+    match (asked, met) {
+        ("", _) => "",
+        (_, true) => "ok",
+        (_, false) => "MISS",
+    }
+    .to_owned()
 }

@@ -1,0 +1,42 @@
+//! Two sides measured in turns, so that what the machine does meanwhile falls on both.
+
+use super::samples::median;
+use crate::Result;
+
+/// Both sides in turns; who begins changes, so that neither always has the warmer machine.
+pub fn alternate<A, B>(
+    turns: usize,
+    mut floor: impl FnMut() -> Result<A>,
+    mut ours: impl FnMut() -> Result<B>,
+) -> Result<Vec<(A, B)>> {
+    (0..turns)
+        .map(|turn| {
+            if turn % 2 == 0 {
+                let floor = floor()?;
+                Ok((floor, ours()?))
+            } else {
+                let ours = ours()?;
+                Ok((floor()?, ours))
+            }
+        })
+        .collect()
+}
+
+/// Measures a quantity of both sides in turns: the medians, and the median of the ratios.
+pub fn compare(
+    turns: usize,
+    floor: impl FnMut() -> Result<f64>,
+    ours: impl FnMut() -> Result<f64>,
+) -> Result<((f64, f64), f64)> {
+    Ok(medians(&alternate(turns, floor, ours)?))
+}
+
+/// The medians of both sides, and the median of the ratios of ours to the floor.
+pub fn medians(pairs: &[(f64, f64)]) -> ((f64, f64), f64) {
+    let sides = (
+        median(pairs.iter().map(|pair| pair.0)),
+        median(pairs.iter().map(|pair| pair.1)),
+    );
+    let ratios = pairs.iter().map(|(floor, ours)| ours / floor);
+    (sides, median(ratios))
+}
