@@ -51,6 +51,7 @@ mod launchd;
 mod life;
 mod mixed;
 mod notify;
+mod odd_repositories;
 mod odd_restores;
 mod oddities;
 mod once;
