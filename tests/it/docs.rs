@@ -4,7 +4,7 @@
 use std::{env, fs, path::Path};
 
 use heddle_agent::{
-    failure::Reason, grpc_local_impl, hook, local_daemon, mutation, operation, store,
+    failure::Reason, grpc_local_impl, hook, local_daemon, mutation, operation, store, transaction,
 };
 
 use crate::harness::{HEDDLE, Ran, TestRepo, run};
@@ -90,8 +90,12 @@ fn the_first_readme_command_shows_that_nothing_is_lost_and_can_be_repeated() {
     let before = repo.git(&["status", "--porcelain=v2", "--branch"]);
     for times in 1..=2 {
         let said = shell(&repo, &demo.replace(folder, "")).ok();
-        assert_eq!(said.matches("hook_register").count(), times, "{said}");
-        assert!(said.contains("serving"), "{said}");
+        assert_eq!(said.matches("goto").count(), 2 * times, "{said}");
+        assert!(
+            said.contains("an idea") && said.contains("serving"),
+            "{said}"
+        );
+        assert!(!repo.path("idea.txt").exists());
     }
     assert_eq!(repo.git(&["status", "--porcelain=v2", "--branch"]), before);
 }
@@ -119,6 +123,24 @@ fn the_hooks_of_the_readme_work_as_they_stand() {
         .into_iter()
         .find(|block| block.contains("hook test"));
     shell(&repo, hooks.unwrap()).ok();
+}
+
+#[test]
+fn the_transactions_of_the_readme_work_as_they_stand() {
+    let repo = TestRepo::new();
+    let blocks = blocks("sh").into_iter();
+    let transactions = blocks.filter(|block| block.contains("heddle txn"));
+    for block in transactions.collect::<Vec<_>>() {
+        let said = shell(&repo, block).ok();
+        assert!(
+            said.contains("status 3, and name.txt is there: renamed"),
+            "{said}"
+        );
+        assert!(
+            said.contains("thought better of it") || said.contains("aborted"),
+            "{said}"
+        );
+    }
 }
 
 #[test]
@@ -200,6 +222,11 @@ fn the_limits_of_the_readme_are_those_of_the_code() {
             "notices waiting for one listener",
             thousands(hook::LAG_LIMIT as usize),
         ),
+        (
+            "calls in a transaction",
+            transaction::CALL_LIMIT.to_string(),
+        ),
+        ("active transactions", transaction::ACTIVE_LIMIT.to_string()),
         (
             "answer to a `client_operation_id`",
             format!("kept for {days} days"),

@@ -57,6 +57,7 @@ mod life;
 mod mixed;
 mod notify;
 mod obstacles;
+mod odd_repositories;
 mod odd_restores;
 mod oddities;
 mod once;
