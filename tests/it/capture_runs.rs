@@ -103,6 +103,8 @@ fn change(repo: &TestRepo, random: &mut Random, round: usize) {
                 run(repo.command("git").current_dir(&inner).args(args)).ok();
             };
             git(&["init", "-q"]);
+            git(&["config", "user.name", "Ada"]);
+            git(&["config", "user.email", "ada@example.com"]);
             git(&["commit", "-q", "--allow-empty", "-m", &format!("{round}")]);
         }
         (_, n) => {
