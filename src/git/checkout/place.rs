@@ -101,8 +101,7 @@ impl Moves {
         mut still: impl FnMut(&Path) -> Result<bool, CheckoutError>,
     ) -> Result<(), CheckoutError> {
         self.move_aside(at, path, &mut still)?;
-        self.remove_empty_folders(path);
-        Ok(())
+        self.remove_empty_folders(path)
     }
 
     fn move_aside(
@@ -147,7 +146,7 @@ impl Moves {
     pub(super) fn add(&mut self, at: usize, path: &BStr) -> Result<(), CheckoutError> {
         let new = Stage::new_name(at);
         self.open_parent(path, true)?;
-        if self.remove_folder(path) {
+        if self.remove_folder(path)? {
             tracing::debug!("an empty folder made way for {path}");
         }
         match self.put(&new, path) {
@@ -402,18 +401,19 @@ impl Moves {
         fchmod(&folder, mode)
     }
 
-    pub(super) fn remove_empty_folders(&mut self, path: &BStr) {
+    pub(super) fn remove_empty_folders(&mut self, path: &BStr) -> Result<(), CheckoutError> {
         let mut path = path;
         while let Some(slash) = path.rfind_byte(b'/') {
             path = path[..slash].as_bstr();
             // Where one is missing, the next may still be there.
             if self.open_parent(path, false).is_ok()
-                && !self.remove_folder(path)
+                && !self.remove_folder(path)?
                 && self.is_there(path)
             {
-                return;
+                break;
             }
         }
+        Ok(())
     }
 
     fn is_there(&self, path: &BStr) -> bool {
@@ -422,17 +422,22 @@ impl Moves {
     }
 
     /// Removes the folder at a path whose parent is open, if it is there and empty.
-    fn remove_folder(&mut self, path: &BStr) -> bool {
+    fn remove_folder(&mut self, path: &BStr) -> Result<bool, CheckoutError> {
         let place = self.place(path);
         let Ok(found) = fstatat(place.folder, place.name, AtFlags::AT_SYMLINK_NOFOLLOW) else {
-            return false;
+            return Ok(false);
         };
-        if unlinkat(place.folder, place.name, UnlinkatFlags::RemoveDir).is_err() {
-            return false;
+        match unlinkat(place.folder, place.name, UnlinkatFlags::RemoveDir) {
+            Ok(()) => {}
+            // The disk's own trouble; anything else keeps a folder that does no harm.
+            Err(error @ (Errno::EIO | Errno::ENOSPC | Errno::EDQUOT | Errno::EROFS)) => {
+                return Err(self.refused("remove", path, error));
+            }
+            Err(_) => return Ok(false),
         }
         let mode = Mode::from_bits_truncate(found.st_mode & 0o7777);
         self.done.push(Done::RemovedFolder(path.to_owned(), mode));
-        true
+        Ok(true)
     }
 
     /// A staged file goes to where nothing is.
