@@ -111,7 +111,7 @@ impl ObjectBatch {
         if !self.inner().known.insert(id) {
             return Ok(id);
         }
-        if git.has_object(id) {
+        if git.has_object(id) && !is_empty(&loose_path(&self.folder, &id)) {
             self.inner().referred.push(id);
             return Ok(id);
         }
@@ -178,6 +178,10 @@ impl ObjectBatch {
         let place = |id: &ObjectId| loose_path(&self.folder, id);
         let loose = loose_among(&self.folder, &inner.referred);
         for path in &loose {
+            if is_empty(path) {
+                let lost = "it is empty, as a power cut leaves what was not synced; `git fsck` says more, and touching the file that it is of has it written anew";
+                return Err(failed("refer to", path)(io::Error::other(lost)));
+            }
             freshen(path);
         }
         let many = inner.written.len() + loose.len() > MANY;
@@ -198,6 +202,11 @@ impl ObjectBatch {
             match rename_new(&aside, &path) {
                 // It is no temporary file any more.
                 Ok(()) => drop(aside.keep()),
+                // It had been lost in a power cut.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && is_empty(&path) => {
+                    fs::rename(&aside, &path).map_err(failed("put an object at", &path))?;
+                    drop(aside.keep());
+                }
                 // Somebody else wrote the same object meanwhile, and perhaps did not sync it.
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => sync_one(&path)?,
                 Err(e) => return Err(failed("put an object at", &path)(e)),
@@ -244,6 +253,11 @@ pub fn sweep_objects(git: &GitDir, repository: &Repository) -> Result<(), Object
         }
     }
     Ok(())
+}
+
+/// Whether an object's file is there and has nothing in it: no object is so.
+fn is_empty(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| found.len() == 0)
 }
 
 /// Makes a folder of objects; answers whether it was not there.

@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     fs::{self, File, OpenOptions, TryLockError},
-    io,
+    io::{self, Write},
     os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
     path::{Path, PathBuf},
     process::Command,
@@ -110,7 +110,10 @@ impl Repository {
         let commit = commit.to_string();
         let mut add = self.git_command(["worktree", "add", "--lock", "--detach", "--quiet", "--"]);
         // Git goes on when we are killed; so others can tell when it has ended.
-        add.arg(path).arg(&commit).stdin(self.child_lock(DEADLINE)?);
+        let mut lock = self.child_lock(DEADLINE)?;
+        let begun = lock.set_len(0).and_then(|()| lock.write_all(b"\n"));
+        begun.map_err(|e| Error::io("write", &self.child_lock_path(), e))?;
+        add.arg(path).arg(&commit).stdin(lock);
         run(&mut add)?;
         let added = self.worktree_at(path).ok_or_else(|| Error::Unreadable {
             path: path.to_owned(),
@@ -135,6 +138,7 @@ impl Repository {
     /// When it cannot be removed, or Git is still at work on it.
     pub fn undo_added_worktree(&self, path: &Path) -> Result<(), Error> {
         drop(self.child_lock(DEADLINE)?);
+        self.unlock_packed_refs()?;
         let Some(record) = self.record_of(path)? else {
             // At most Git made the folder. Anything in it is somebody else's.
             return match fs::remove_dir(path) {
@@ -159,7 +163,6 @@ impl Repository {
         if leads_here {
             remove_folder(path)?;
         }
-        self.unlock_packed_refs(&record.join("locked"))?;
         remove_folder(&record)?;
         // As Git does when the last is gone.
         let _ = fs::remove_dir(self.common_dir().join("worktrees"));
@@ -167,14 +170,14 @@ impl Repository {
     }
 
     /// Git has the packed refs locked for a moment while it adds a worktree, and nobody can move a ref
-    /// when it is killed then. A lock that is younger than `begun`, which Git makes before, and that
-    /// outlasts Git's own patience (core.packedRefsTimeout), is that one.
-    fn unlock_packed_refs(&self, begun: &Path) -> Result<(), Error> {
+    /// when it is killed then. A lock that is younger than the newest run of ours, and that outlasts
+    /// Git's own patience (core.packedRefsTimeout), is that one.
+    fn unlock_packed_refs(&self) -> Result<(), Error> {
         let lock = self.common_dir().join("packed-refs.lock");
         let made = |path: &Path| path.metadata().and_then(|found| found.modified()).ok();
         let end = Instant::now() + Duration::from_secs(1);
         while let Some(locked) = made(&lock) {
-            if made(begun).is_none_or(|begun| locked < begun) {
+            if made(&self.child_lock_path()).is_none_or(|begun| locked < begun) {
                 return Ok(());
             }
             if Instant::now() > end {
@@ -215,9 +218,13 @@ impl Repository {
         Ok(None)
     }
 
+    fn child_lock_path(&self) -> PathBuf {
+        self.store_dir().join("git.lock")
+    }
+
     /// A lock that a run of Git holds until it ends, whatever becomes of us: it is its input.
     fn child_lock(&self, deadline: Duration) -> Result<File, Error> {
-        let path = self.store_dir().join("git.lock");
+        let path = self.child_lock_path();
         let open = OpenOptions::new()
             .read(true)
             .write(true)

@@ -291,6 +291,10 @@ impl Road {
         intent: i64,
         failure: Failure,
     ) -> Failure {
+        if self.store.has_stopped() {
+            // After a failed sync nobody knows whether it is committed; the next start does.
+            return failure;
+        }
         match mutation.undo().await {
             Ok(()) => self.end_intent(intent).await,
             // It stays open, and the next start tries again.

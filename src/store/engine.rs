@@ -173,6 +173,11 @@ impl Store {
         self.inner.files.in_place()
     }
 
+    /// Whether the writer has stopped. What it was given last may be durable all the same.
+    pub fn has_stopped(&self) -> bool {
+        self.inner.stopped.borrow().is_some()
+    }
+
     /// Resolves with the reason when the writer had to stop by itself: a failed sync, or a lost
     /// folder. The daemon then leaves.
     pub async fn stopped(&self) -> &'static str {

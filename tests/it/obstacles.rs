@@ -406,6 +406,22 @@ async fn g9_a_state_whose_paths_lead_elsewhere_is_refused() {
 }
 
 #[tokio::test]
+async fn an_object_that_a_power_cut_emptied_is_written_anew() {
+    let repo = TestRepo::new();
+    let _daemon = repo.serve();
+    let channel = repo.channel().await;
+    fs::write(repo.path("a"), "some text\n").unwrap();
+    let blob = repo.git(&["hash-object", "-w", "a"]);
+    let (first, rest) = blob.trim().split_at(2);
+    let object = repo.path(".git/objects").join(first).join(rest);
+    fs::remove_file(&object).unwrap();
+    fs::write(&object, "").unwrap();
+    let state = captured(&channel, "").await;
+    assert_eq!(repo.git(&["show", &format!("{state}:a")]), "some text\n");
+    assert_eq!(repo.git(&["fsck", "--strict", "--no-dangling"]), "");
+}
+
+#[tokio::test]
 async fn many_files_in_one_folder_are_captured_and_restored() {
     // By hand, with HEDDLE_TEST_FILES=1000000 and --nocapture, for the figures.
     let files = std::env::var("HEDDLE_TEST_FILES").ok();

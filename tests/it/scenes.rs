@@ -242,9 +242,9 @@ impl Scene {
             .arg(&self.prepared)
             .arg(self.repo.root()))
         .ok();
-        run(Command::new("sync").arg("-f").arg(self.repo.root())).ok();
-        // What another program left among Git's objects, and nobody has synced.
+        // A capture refers to it, and does not write it.
         self.repo.git(&["hash-object", "-w", "known-blob"]);
+        run(Command::new("sync").arg("-f").arg(self.repo.root())).ok();
     }
 
     /// Makes the call; answers the encoded response.

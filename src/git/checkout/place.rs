@@ -105,8 +105,7 @@ impl Moves {
         mut still: impl FnMut(&Path) -> Result<bool, CheckoutError>,
     ) -> Result<(), CheckoutError> {
         self.move_aside(at, path, &mut still)?;
-        self.remove_empty_folders(path);
-        Ok(())
+        self.remove_empty_folders(path)
     }
 
     fn move_aside(
@@ -151,7 +150,7 @@ impl Moves {
     pub(super) fn add(&mut self, at: usize, path: &BStr) -> Result<(), CheckoutError> {
         let new = Stage::new_name(at);
         self.open_parent(path, true)?;
-        if self.remove_hollow_folder(path) {
+        if self.remove_hollow_folder(path)? {
             tracing::debug!("an empty folder made way for {path}");
             self.open_parent(path, true)?;
         }
@@ -413,36 +412,40 @@ impl Moves {
         fchmod(&folder, mode)
     }
 
-    pub(super) fn remove_empty_folders(&mut self, path: &BStr) {
+    pub(super) fn remove_empty_folders(&mut self, path: &BStr) -> Result<(), CheckoutError> {
         let mut path = path;
         while let Some(slash) = path.rfind_byte(b'/') {
             path = path[..slash].as_bstr();
             // Where one is missing, the next may still be there.
             if self.open_parent(path, false).is_ok()
-                && !self.remove_folder(path)
+                && !self.remove_folder(path)?
                 && self.is_there(path)
             {
-                return;
+                break;
             }
         }
+        Ok(())
     }
 
     /// Removes the folder at a path, if there is nothing in it but folders with nothing in them.
-    fn remove_hollow_folder(&mut self, path: &BStr) -> bool {
+    fn remove_hollow_folder(&mut self, path: &BStr) -> Result<bool, CheckoutError> {
         if self.open_parent(path, false).is_err() {
-            return false;
+            return Ok(false);
         }
-        if self.remove_folder(path) {
-            return true;
+        if self.remove_folder(path)? {
+            return Ok(true);
         }
         let Some(folders) = self.only_folders_in(path) else {
-            return false;
+            return Ok(false);
         };
-        let hollow = folders.into_iter().all(|name| {
+        for name in folders {
             let inner = [path.as_bytes(), name.as_slice()].join(&b'/');
-            self.remove_hollow_folder(inner.as_bstr())
-        });
-        hollow && self.open_parent(path, false).is_ok() && self.remove_folder(path)
+            if !self.remove_hollow_folder(inner.as_bstr())? {
+                return Ok(false);
+            }
+        }
+        self.open_parent(path, false)?;
+        self.remove_folder(path)
     }
 
     /// The names in the folder at a path whose parent is open; `None` if there is more than folders.
@@ -474,17 +477,22 @@ impl Moves {
     }
 
     /// Removes the folder at a path whose parent is open, if it is there and empty.
-    fn remove_folder(&mut self, path: &BStr) -> bool {
+    fn remove_folder(&mut self, path: &BStr) -> Result<bool, CheckoutError> {
         let place = self.place(path);
         let Ok(found) = fstatat(place.folder, place.name, AtFlags::AT_SYMLINK_NOFOLLOW) else {
-            return false;
+            return Ok(false);
         };
-        if unlinkat(place.folder, place.name, UnlinkatFlags::RemoveDir).is_err() {
-            return false;
+        match unlinkat(place.folder, place.name, UnlinkatFlags::RemoveDir) {
+            Ok(()) => {}
+            // The disk's own trouble; anything else keeps a folder that does no harm.
+            Err(error @ (Errno::EIO | Errno::ENOSPC | Errno::EDQUOT | Errno::EROFS)) => {
+                return Err(self.refused("remove", path, error));
+            }
+            Err(_) => return Ok(false),
         }
         let mode = Mode::from_bits_truncate(found.st_mode & 0o7777);
         self.done.push(Done::RemovedFolder(path.to_owned(), mode));
-        true
+        Ok(true)
     }
 
     /// A staged file goes to where nothing is.

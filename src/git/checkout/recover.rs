@@ -192,7 +192,7 @@ impl<'a> Judge<'a> {
                     moves.give(path, &name)?;
                 }
             }
-            moves.remove_empty_folders(path);
+            moves.remove_empty_folders(path)?;
         }
         for (number, change) in plan.numbered() {
             let path = change.path.as_bstr();
