@@ -9,13 +9,17 @@ use super::{
 };
 use crate::{
     failure::Failure,
-    git::{GitDir, ObjectId, Plan, Scanner, undo_interrupted},
+    git::{
+        GitDir, ObjectId, Plan, Scanner, Worktree, sweep_checkouts, sweep_indexes, sweep_objects,
+        undo_interrupted,
+    },
     store::IntentRecord,
     thread::{ADD_WORKTREE, AddedWorktree},
 };
 
 impl Captures {
-    /// Undoes what was cut short; answers the ids of the intents that need nothing more. Blocks.
+    /// Undoes what was cut short, and removes what only a call under way has; answers the ids of the
+    /// intents that need nothing more. Blocks.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -31,23 +35,58 @@ impl Captures {
                 ),
             }
         }
+        let left = intents
+            .iter()
+            .filter(|intent| !ended.contains(&intent.id))
+            .collect::<Vec<_>>();
+        if let Err(failure) = self.sweep(&left) {
+            tracing::warn!("what a crash left over is not removed yet: {failure}");
+        }
+        Ok(ended)
+    }
+
+    /// Removes what only a call under way has: none is, but for those that could not be undone.
+    fn sweep(&self, left: &[&IntentRecord]) -> Result<(), Failure> {
+        let repository = self.places.repository();
+        let open: Vec<RestoreIntent> = left.iter().filter_map(|open| restore_of(open)).collect();
+        for worktree in repository.worktrees()? {
+            let is_open = open.iter().any(|open| open.root == worktree.key());
+            sweep_checkouts(&worktree.root, !is_open)?;
+        }
+        if open.is_empty() {
+            sweep_indexes(repository)?;
+        }
+        sweep_objects(&self.places.git()?, repository).map_err(|e| Failure::from(&e))
+    }
+
+    /// Undoes restores of a worktree that stayed half done; answers their intents' ids. Nobody else
+    /// may restore it meanwhile. Blocks.
+    pub(super) fn undo_unfinished(&self, worktree: &Worktree) -> Result<Vec<i64>, Failure> {
+        let intents = self.places.store().read(|tx| tx.intents())?;
+        let mut ended = Vec::new();
+        for intent in intents.iter().rev() {
+            if let Some(restore) = restore_of(intent)
+                && restore.root == worktree.key()
+            {
+                self.undo_restore(&restore)?;
+                ended.push(intent.id);
+            }
+        }
         Ok(ended)
     }
 
     fn undo(&self, intent: &IntentRecord) -> Result<(), Failure> {
         let body = intent.body.as_str();
         match intent.kind.as_str() {
-            RESTORE => match serde_json::from_str::<RestoreIntent>(body) {
-                Ok(restore) => return self.undo_restore(&restore),
-                Err(e) => {
-                    tracing::error!("a restore that was cut short is not known any more: {e}")
+            RESTORE => {
+                if let Some(restore) = restore_of(intent) {
+                    return self.undo_restore(&restore);
                 }
-            },
+            }
             ADD_WORKTREE => match serde_json::from_str::<AddedWorktree>(body) {
                 Ok(added) => {
                     let path = Path::new(OsStr::from_bytes(&added.path));
-                    tracing::info!(path = %path.display(), "removing a worktree that was being added");
-                    self.places.repository().remove_worktree(path)?;
+                    self.places.repository().undo_added_worktree(path)?;
                 }
                 Err(e) => {
                     tracing::error!("a worktree that was being added is not known any more: {e}")
@@ -93,5 +132,18 @@ impl Captures {
             index.take_back()?;
         }
         Ok(())
+    }
+}
+
+fn restore_of(intent: &IntentRecord) -> Option<RestoreIntent> {
+    if intent.kind != RESTORE {
+        return None;
+    }
+    match serde_json::from_str(&intent.body) {
+        Ok(restore) => Some(restore),
+        Err(e) => {
+            tracing::error!("a restore that was cut short is not known any more: {e}");
+            None
+        }
     }
 }

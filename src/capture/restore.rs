@@ -19,8 +19,8 @@ use super::{
 use crate::{
     failure::{Failure, Reason},
     git::{
-        Change, CheckedOut, CheckoutError, GitDir, IndexUpdate, ObjectBatch, ObjectId, Plan,
-        RefMove, RepoPath, SavedIndex, StateId, check_out, shown_path, undo_interrupted,
+        Change, CheckedOut, Checkout, CheckoutError, GitDir, IndexUpdate, ObjectBatch, ObjectId,
+        Plan, RefMove, RepoPath, SavedIndex, StateId, check_out, shown_path,
     },
     mutation::{
         Caller, Entry, Gates, Intent, Mutation, Trace, Unfinished, Verb, blocking, now_secs,
@@ -101,7 +101,11 @@ struct Prepared {
     reached: ObjectId,
     changes: Arc<[Change]>,
     index: Option<IndexUpdate>,
+    /// What was done; it can be taken back until the outcome is committed.
+    checkout: Option<Checkout>,
     checked_out: CheckedOut,
+    /// Earlier restores of the worktree that had stayed half done, and were undone now.
+    ended: Vec<i64>,
     held: Held,
     _thread: OwnedMutexGuard<()>,
 }
@@ -170,6 +174,7 @@ fn prepare(
         .map(|path| RepoPath::parse(&root, path))
         .collect::<Result<Vec<_>, _>>()?;
     let git = captures.places.git_of(&place.worktree)?;
+    let ended = captures.undo_unfinished(&place.worktree)?;
     let rescue = Snapshot::take(captures, place.clone(), &mut held, None, &says)?;
     let mut goal = asked.target.resolve(captures, &git, &rescue.look)?;
     let grafted = if wanted.is_empty() {
@@ -205,7 +210,9 @@ fn prepare(
         plan,
         reached,
         index,
+        checkout: None,
         checked_out: CheckedOut::default(),
+        ended,
         held,
         _thread: thread,
     })
@@ -264,12 +271,14 @@ impl Prepared {
     fn act(&mut self) -> Result<(), Unfinished> {
         let done = AtomicU64::new(0);
         let scanner = self.held.scanner()?;
-        let checked_out = check_out(scanner, &self.plan, &done);
-        self.checked_out = checked_out.map_err(|error| Unfinished {
+        let checkout = check_out(scanner, &self.plan, &done);
+        let checkout = checkout.map_err(|error| Unfinished {
             undone: !matches!(error, CheckoutError::NotUndone { .. }),
             failure: error.into(),
         })?;
-        let Some(index) = &self.index else {
+        self.checked_out = checkout.counts().clone();
+        self.checkout = Some(checkout);
+        let Some(index) = &mut self.index else {
             return Ok(());
         };
         let Err(error) = index.install() else {
@@ -288,18 +297,16 @@ impl Prepared {
 
     /// Puts back what was changed. Blocks.
     fn take_back(&mut self) -> Result<(), Failure> {
-        let unknown = undo_interrupted(self.held.scanner()?, &self.plan)?;
+        if let Some(checkout) = self.checkout.take() {
+            checkout
+                .take_back()
+                .map_err(|left| Failure::new(Reason::WorktreeChanged, left))?;
+        }
         if let Some(index) = self.index.take() {
             index.saved().take_back()?;
             index.discard();
         }
-        match unknown.first() {
-            None => Ok(()),
-            Some(path) => Err(Failure::new(
-                Reason::WorktreeChanged,
-                format!("{path} was changed while the restore was undone, and is left as it is"),
-            )),
-        }
+        Ok(())
     }
 
     fn intent(&self) -> RestoreIntent {
@@ -389,7 +396,11 @@ impl Mutation for RestoreState {
     }
 
     fn before(&mut self, tx: &WriteTx<'_>) -> Result<Trace, Failure> {
-        let (_, trace) = self.prepared()?.rescue.apply(tx)?;
+        let prepared = self.prepared()?;
+        let (_, trace) = prepared.rescue.apply(tx)?;
+        for id in &prepared.ended {
+            tx.end_intent(*id)?;
+        }
         Ok(trace)
     }
 
@@ -445,11 +456,13 @@ impl Mutation for RestoreState {
     }
 
     fn publish(&mut self, _: &Restored) {
-        let index = self
-            .prepared
-            .as_mut()
-            .and_then(|prepared| prepared.index.take());
-        if let Some(index) = index {
+        let Some(prepared) = &mut self.prepared else {
+            return;
+        };
+        if let Some(checkout) = prepared.checkout.take() {
+            checkout.keep();
+        }
+        if let Some(index) = prepared.index.take() {
             index.discard();
         }
     }

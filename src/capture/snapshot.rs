@@ -106,9 +106,9 @@ impl Look {
             unmerged: scanned.unmerged,
         };
         let added = also(&look, &objects)?;
-        if !look.is_newest() {
-            objects.finish().map_err(|e| Failure::from(&e))?;
-        }
+        // Also when nothing changed: what is settled is not looked at again, and Git may have written
+        // it without a sync.
+        objects.finish().map_err(|e| Failure::from(&e))?;
         scanner.settle(scanned);
         Ok((look, added))
     }
@@ -166,6 +166,9 @@ impl Snapshot {
                 match newest.filter(|_| look.is_newest()) {
                     Some(state) => Ok((state, None)),
                     None => {
+                        if look.head.is_some() && look.head == newest {
+                            objects.refer_to_state(newest);
+                        }
                         let thread = &look.place.thread;
                         let (state, change_id) = commit(objects, look.tree, newest, thread, says)?;
                         Ok((state, Some(change_id)))

@@ -31,7 +31,9 @@ mod state_id;
 mod user_index;
 mod worktrees;
 
-pub use checkout::{CheckedOut, CheckoutError, Plan, check_out, undo_interrupted};
+pub use checkout::{
+    CheckedOut, Checkout, CheckoutError, Plan, check_out, sweep_checkouts, undo_interrupted,
+};
 pub use commit::{CommitText, new_change_id};
 pub use diff::{Change, Entry, GraftError};
 pub use folder_faults::FolderFault;
@@ -44,7 +46,7 @@ pub use history::CaptureText;
 pub use identity::{Identity, IdentitySource};
 pub use intact::Intact;
 pub use name::check_ref_name;
-pub use objects::{ObjectBatch, ObjectError};
+pub use objects::{ObjectBatch, ObjectError, sweep_objects};
 pub use own_refs::OwnRefs;
 pub use patch::{Compare, Comparison, FileChange, FileChangeKind, begin_after, compare_trees};
 pub use patches::Patch;
@@ -55,5 +57,5 @@ pub use repository::{Error, LinkedWorktree, Repository};
 pub use revision::NotAState;
 pub use scan::{DEFAULT_SIZE_GUARD, LeftOut, ScanError, ScanOptions, Scanned, Scanner};
 pub use state_id::StateId;
-pub use user_index::{IndexError, IndexUpdate, SavedIndex};
+pub use user_index::{IndexError, IndexUpdate, SavedIndex, sweep_indexes};
 pub use worktrees::{Worktree, version};

@@ -3,7 +3,7 @@
 //! overwritten or removed.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     fs::{self, DirBuilder, File, FileTimes, OpenOptions, Permissions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, PermissionsExt},
@@ -20,12 +20,15 @@ use gix::{
 };
 use tempfile::TempPath;
 
-use super::{CommitText, GitDir, StateId};
+use super::{CommitText, GitDir, Repository, StateId};
 
 /// From so many files on, one sync of the whole filesystem replaces that of each.
 const MANY: usize = 64;
 /// Files that are synced at once: their filesystem writes its journal once for all.
 const AT_ONCE: usize = 16;
+
+/// What is being written is called so; `git gc` sweeps leftovers of such names (git-prune(1)).
+const ASIDE: &str = "tmp_obj_heddle_";
 
 /// Why objects cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +67,6 @@ struct Inner {
     known: HashSet<ObjectId>,
     written: Vec<(ObjectId, TempPath)>,
     referred: Vec<ObjectId>,
-    made_folders: bool,
 }
 
 impl ObjectBatch {
@@ -113,9 +115,16 @@ impl ObjectBatch {
             self.inner().referred.push(id);
             return Ok(id);
         }
-        let written = self.write_aside(id, kind, data)?;
+        let written = self.write_aside(kind, data)?;
         self.inner().written.push((id, written));
         Ok(id)
+    }
+
+    /// Says that the change comes after a commit of the user's, which Git may not have synced.
+    pub fn refer_to_state(&self, state: Option<StateId>) {
+        if let Some(state) = state {
+            self.refer_to(&self.git.local(), state.into());
+        }
     }
 
     /// Adds a state's commit; answers its id.
@@ -141,23 +150,12 @@ impl ObjectBatch {
         true
     }
 
-    fn write_aside(&self, id: ObjectId, kind: Kind, data: &[u8]) -> Result<TempPath, ObjectError> {
-        let folder = self.fan_out(&id);
-        let fail = |e| failed("write an object in", &folder)(e);
-        match DirBuilder::new().mode(0o777).create(&folder) {
-            Ok(()) => {
-                // The daemon's umask is not the user's, nor that of those who share the repository.
-                let _ = fs::set_permissions(&folder, Permissions::from_mode(self.mode));
-                self.inner().made_folders = true;
-            }
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(fail(e)),
-        }
-        // `git gc` sweeps leftovers of this name (git-prune(1)).
+    fn write_aside(&self, kind: Kind, data: &[u8]) -> Result<TempPath, ObjectError> {
+        let fail = |e| failed("write an object in", &self.folder)(e);
         let aside = tempfile::Builder::new()
-            .prefix("tmp_obj_")
+            .prefix(ASIDE)
             .permissions(Permissions::from_mode(0o444))
-            .tempfile_in(&folder)
+            .tempfile_in(&self.folder)
             .map_err(fail)?;
         let permissions = Permissions::from_mode(0o444 & self.mode);
         aside.as_file().set_permissions(permissions).map_err(fail)?;
@@ -187,30 +185,29 @@ impl ObjectBatch {
         let contents: Vec<_> = aside.chain(loose).collect();
         sync(&self.folder, &contents, many)?;
 
-        let mut folders: Vec<PathBuf> = Vec::new();
+        let mut folders: BTreeSet<PathBuf> = BTreeSet::new();
+        let mut made = false;
+        // In the order in which they were written: what an object refers to is there before it.
         for (id, aside) in inner.written {
             let path = place(&id);
-            match aside.persist_noclobber(&path) {
-                Ok(()) => {}
-                // Somebody else wrote the same object meanwhile, and perhaps did not sync it.
-                Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => {
-                    sync_one(&path)?;
-                }
-                Err(e) => return Err(failed("put an object at", &path)(e.error)),
+            let folder = path.parent().unwrap_or(&self.folder);
+            if !folders.contains(folder) {
+                made |= make_folder(folder)?;
+                folders.insert(folder.to_owned());
             }
-            folders.extend(path.parent().map(Path::to_owned));
+            match rename_new(&aside, &path) {
+                // It is no temporary file any more.
+                Ok(()) => drop(aside.keep()),
+                // Somebody else wrote the same object meanwhile, and perhaps did not sync it.
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => sync_one(&path)?,
+                Err(e) => return Err(failed("put an object at", &path)(e)),
+            }
         }
-        folders.sort();
-        folders.dedup();
-        if inner.made_folders {
-            folders.push(self.folder.clone());
+        if made {
+            folders.insert(self.folder.clone());
         }
+        let folders: Vec<PathBuf> = folders.into_iter().collect();
         sync(&self.folder, &folders, many)
-    }
-
-    fn fan_out(&self, id: &ObjectId) -> PathBuf {
-        let hex = id.to_hex_with_len(2).to_string();
-        self.folder.join(hex)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -221,6 +218,58 @@ impl ObjectBatch {
     pub fn git(&self) -> &GitDir {
         &self.git
     }
+}
+
+/// Removes what was being written when an earlier daemon was killed: nothing refers to it.
+///
+/// # Errors
+/// When the folder cannot be read, or a file not be removed.
+pub fn sweep_objects(git: &GitDir, repository: &Repository) -> Result<(), ObjectError> {
+    let folder = git.local().objects.store_ref().path().to_owned();
+    let own = folder.canonicalize().map_err(failed("find", &folder))?;
+    if !own.starts_with(repository.common_dir()) {
+        // Shared with another repository, whose daemon may be writing.
+        return Ok(());
+    }
+    let names = fs::read_dir(&folder).map_err(failed("read", &folder))?;
+    for entry in names {
+        let entry = entry.map_err(failed("read", &folder))?;
+        if entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(ASIDE.as_bytes())
+        {
+            let path = entry.path();
+            fs::remove_file(&path).map_err(failed("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a folder of objects; answers whether it was not there.
+fn make_folder(folder: &Path) -> Result<bool, ObjectError> {
+    match DirBuilder::new().mode(0o777).create(folder) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(failed("make", folder)(e)),
+    }
+}
+
+/// Moves a file to where none is.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use nix::{
+            errno::Errno,
+            fcntl::{AT_FDCWD, RenameFlags, renameat2},
+        };
+        match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
+            Err(Errno::EINVAL | Errno::ENOSYS | Errno::ENOTSUP) => {}
+            moved => return Ok(moved?),
+        }
+    }
+    // Nothing is lost by putting an object in the place of the same one.
+    fs::rename(from, to)
 }
 
 fn loose_path(folder: &Path, id: &ObjectId) -> PathBuf {

@@ -1,9 +1,13 @@
 //! The refs under `refs/heddle/`: projections of what the store has committed. They are moved in
 //! the order of commits by one thread; a move that fails is made again with the next one. No other
-//! ref is ever touched (G9).
+//! ref is ever touched (G9). The store forgets a move only once it is synced, which many share: what
+//! a power cut takes is made again at the next start.
 
 use std::{
-    mem,
+    collections::BTreeSet,
+    fs::{self, File},
+    io, mem,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, Ordering},
@@ -22,6 +26,9 @@ use super::{Repository, StateId};
 
 /// Where everything of ours is.
 pub const NAMESPACE: &str = "refs/heddle/";
+
+/// So many moves share their syncs.
+const SYNCED_TOGETHER: usize = 64;
 
 /// A move of one of our refs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,15 +96,20 @@ impl RefWriter {
         }
     }
 
-    /// The newest move that was made, and all before it.
+    /// The newest move that was made durably, and all before it.
     pub fn made(&self) -> Option<i64> {
         let made = self.inner.made.load(Ordering::Acquire);
         (made > 0).then_some(made)
     }
 
-    /// Makes moves on this thread, while nobody else makes any.
+    /// Makes moves on this thread, durably, while nobody else makes any.
     pub fn make_now(&self, moves: Vec<RefMove>) {
-        Mover::new(&self.inner).make(moves);
+        if !moves.is_empty() {
+            let mut mover = Mover::new(&self.inner);
+            mover.catching_up = true;
+            mover.make(moves);
+            mover.sync();
+        }
     }
 
     /// Makes moves after all that were given before, and then calls `done`, also when a move could
@@ -160,7 +172,13 @@ struct Mover {
     git: Option<gix::Repository>,
     /// Those that could not be made, the newest of each ref, in their order.
     pending: Vec<RefMove>,
+    /// Those that were made and not synced, and the newest move then.
+    unsynced: BTreeSet<String>,
+    moves_unsynced: usize,
+    newest: i64,
     made: Arc<AtomicI64>,
+    /// What an earlier daemon left is in the way of nobody else.
+    catching_up: bool,
 }
 
 impl Mover {
@@ -169,7 +187,11 @@ impl Mover {
             repository: inner.repository.clone(),
             git: None,
             pending: Vec::new(),
+            unsynced: BTreeSet::new(),
+            moves_unsynced: 0,
+            newest: 0,
             made: Arc::clone(&inner.made),
+            catching_up: false,
         }
     }
 
@@ -177,6 +199,10 @@ impl Mover {
         while let Ok(job) = jobs.recv() {
             self.make(job.moves);
             (job.done)();
+            // The caller does not wait for it.
+            if self.moves_unsynced >= SYNCED_TOGETHER {
+                self.sync();
+            }
         }
     }
 
@@ -184,24 +210,57 @@ impl Mover {
         let Some(newest) = moves.last().map(|last| last.id) else {
             return;
         };
+        self.moves_unsynced += moves.len();
         for next in moves {
             self.pending.retain(|older| older.name != next.name);
             self.pending.push(next);
         }
         let mut pending = mem::take(&mut self.pending);
         pending.retain(|next| {
-            let moved = self.git().and_then(|git| move_ref(&git, next));
-            if let Err(error) = &moved {
-                tracing::warn!(
+            let moved = self.move_ref(next);
+            match &moved {
+                Ok(()) => {
+                    self.unsynced.insert(next.name.clone());
+                }
+                Err(error) => tracing::warn!(
                     "{} is not moved yet, and will be with the next change: {error}",
                     next.name
-                );
+                ),
             }
             moved.is_err()
         });
-        let made = pending.first().map_or(newest, |failed| failed.id - 1);
+        self.newest = newest;
         self.pending = pending;
-        self.made.store(made, Ordering::Release);
+    }
+
+    fn move_ref(&mut self, to: &RefMove) -> Result<(), gix::Error> {
+        let git = self.git()?;
+        if !self.catching_up {
+            return move_ref(&git, to);
+        }
+        if is_at(&git, to) {
+            return Ok(());
+        }
+        tracing::info!("moving {}, which a crash left behind", to.name);
+        remove_leftovers(&git, &to.name);
+        move_ref(&git, to)
+    }
+
+    /// Makes durable what was moved, so that the store may forget it.
+    fn sync(&mut self) {
+        let folder = self.repository.common_dir().to_owned();
+        for name in mem::take(&mut self.unsynced) {
+            if let Err(e) = sync_ref(&folder, &name) {
+                tracing::warn!("{name} is not synced yet: {e}");
+                self.unsynced.insert(name);
+            }
+        }
+        if self.unsynced.is_empty() {
+            let failed = self.pending.iter().map(|failed| failed.id - 1).min();
+            self.moves_unsynced = 0;
+            self.made
+                .store(failed.unwrap_or(self.newest), Ordering::Release);
+        }
     }
 
     fn git(&mut self) -> Result<gix::Repository, gix::Error> {
@@ -210,6 +269,62 @@ impl Mover {
             None => Ok(self.git.insert(self.repository.open_git()?).clone()),
         }
     }
+}
+
+/// Whether a ref is where a move takes it.
+fn is_at(git: &gix::Repository, to: &RefMove) -> bool {
+    let found = git.try_find_reference(to.name.as_str());
+    match (found, to.target) {
+        (Ok(None), None) => true,
+        (Ok(Some(found)), Some(target)) => {
+            found.target().try_id() == Some(gix::ObjectId::from(target).as_ref())
+        }
+        _ => false,
+    }
+}
+
+/// A crash in the middle of a move leaves a lock; a power cut, a file in which nothing is. Git's own
+/// locks last a moment, and nobody else has one on a ref of ours for longer.
+fn remove_leftovers(git: &gix::Repository, name: &str) {
+    let file = git.common_dir().join(name);
+    let lock = PathBuf::from(format!("{}.lock", file.display()));
+    let is_empty = |file: &Path| {
+        file.symlink_metadata()
+            .is_ok_and(|f| f.is_file() && f.len() == 0)
+    };
+    let left = [(&lock, lock.is_file()), (&file, is_empty(&file))];
+    for (path, _) in left.iter().filter(|(_, left)| *left) {
+        match fs::remove_file(path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!("{} cannot be removed: {e}", path.display());
+            }
+            _ => tracing::info!("removed {}, which a crash left", path.display()),
+        }
+    }
+}
+
+/// Syncs a ref's file and the folders that lead to it. A ref without a file is among the packed
+/// ones, or is deleted.
+fn sync_ref(common_dir: &Path, name: &str) -> io::Result<()> {
+    let sync = |path: &Path| match File::open(path).and_then(|file| file.sync_all()) {
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(false)
+        }
+        synced => synced.map(|()| true),
+    };
+    if !sync(&common_dir.join(name))? {
+        sync(&common_dir.join("packed-refs"))?;
+    }
+    let folders = Path::new(name).ancestors().skip(1);
+    for folder in folders.take_while(|folder| !folder.as_os_str().is_empty()) {
+        sync(&common_dir.join(folder))?;
+    }
+    Ok(())
 }
 
 fn move_ref(git: &gix::Repository, to: &RefMove) -> Result<(), gix::Error> {

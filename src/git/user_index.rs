@@ -5,7 +5,10 @@ use std::{
     ffi::OsStr,
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -75,6 +78,8 @@ pub struct SavedIndex {
     index: Vec<u8>,
     /// Its copy from before, in bytes.
     copy: Vec<u8>,
+    /// The one that is to take its place, in bytes.
+    new: Vec<u8>,
     /// SHA-256 of what was there before; `None` when there was none.
     before: Option<String>,
     /// SHA-256 of what is to be there.
@@ -85,7 +90,8 @@ pub struct SavedIndex {
 #[derive(Debug)]
 pub struct IndexUpdate {
     saved: SavedIndex,
-    new: PathBuf,
+    /// Whether the copies are needed to take it back.
+    begun: bool,
 }
 
 impl IndexUpdate {
@@ -109,57 +115,93 @@ impl IndexUpdate {
         let place = |what: &str| repository.store_dir().join(format!("index-{what}-{name}"));
         let (copy, new) = (place("before"), place("after"));
         let content = read(&index)?;
+        // From here on, the copies are removed when it fails.
+        let mut update = Self {
+            saved: SavedIndex {
+                index: bytes(&index),
+                copy: bytes(&copy),
+                new: bytes(&new),
+                before: content.as_deref().map(digest),
+                after: String::new(),
+            },
+            begun: false,
+        };
         for file in [&copy, &new] {
             let content = content.as_deref();
             replace(file, content).map_err(IndexError::io("write", file))?;
         }
+        // What a Git that was killed left would stop this one.
+        let left = lock_path(&new);
+        replace(&left, None).map_err(IndexError::io("remove", &left))?;
         reset(worktree, &new, tree, paths)?;
         // Git makes none where there was none and nothing is to be in it.
         let made = read(&new)?.unwrap_or_default();
-        let synced = File::open(&copy).and_then(|copy| copy.sync_all());
-        match synced {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(IndexError::io("sync", &copy)(e));
+        update.saved.after = digest(&made);
+        if let Ok(found) = index.metadata() {
+            let permissions = found.permissions();
+            for file in [&copy, &new] {
+                fs::set_permissions(file, permissions.clone())
+                    .map_err(IndexError::io("change", file))?;
             }
-            _ => {}
         }
-        Ok(Self {
-            saved: SavedIndex {
-                index: bytes(&index),
-                copy: bytes(&copy),
-                before: content.as_deref().map(digest),
-                after: digest(&made),
-            },
-            new,
-        })
+        let files = [copy.as_path(), &new, repository.store_dir().as_path()].map(sync);
+        files.into_iter().collect::<Result<(), _>>()?;
+        Ok(update)
     }
 
     /// Puts it in the place of the user's index.
     ///
     /// # Errors
     /// When that is locked, or was changed since.
-    pub fn install(&self) -> Result<(), IndexError> {
-        let new = read(&self.new)?;
+    pub fn install(&mut self) -> Result<(), IndexError> {
+        self.begun = true;
+        let new = path(&self.saved.new);
         exchange(
             &path(&self.saved.index),
             self.saved.before.as_deref(),
-            new.as_deref(),
+            new.exists().then_some(&*new),
         )
     }
 
     /// It is in place for good, or was taken back: removes the copies.
-    pub fn discard(self) {
-        for file in [&self.new, &path(&self.saved.copy)] {
-            if let Err(e) = replace(file, None) {
-                tracing::debug!("{} is not removed: {e}", file.display());
-            }
-        }
+    pub fn discard(mut self) {
+        self.begun = false;
     }
 
     /// What is needed to take it back.
     pub fn saved(&self) -> &SavedIndex {
         &self.saved
     }
+}
+
+impl Drop for IndexUpdate {
+    fn drop(&mut self) {
+        if self.begun {
+            return;
+        }
+        for file in [path(&self.saved.new), path(&self.saved.copy)] {
+            if let Err(e) = replace(&file, None) {
+                tracing::debug!("{} is not removed: {e}", file.display());
+            }
+        }
+    }
+}
+
+/// Removes copies of indexes that nobody needs any more, because no restore is under way.
+///
+/// # Errors
+/// When they cannot be found, or not be removed.
+pub fn sweep_indexes(repository: &Repository) -> Result<(), IndexError> {
+    let folder = repository.store_dir();
+    let names = fs::read_dir(&folder).map_err(IndexError::io("read", &folder))?;
+    for entry in names {
+        let entry = entry.map_err(IndexError::io("read", &folder))?;
+        if entry.file_name().as_bytes().starts_with(b"index-") {
+            let file = entry.path();
+            replace(&file, None).map_err(IndexError::io("remove", &file))?;
+        }
+    }
+    Ok(())
 }
 
 impl SavedIndex {
@@ -169,6 +211,12 @@ impl SavedIndex {
     /// When it is locked, or the disk refuses.
     pub fn take_back(&self) -> Result<(), IndexError> {
         let index = path(&self.index);
+        let lock = lock_path(&index);
+        // A lock that was ours when we were killed is still a link to one of our files.
+        let ours = [path(&self.new), path(&self.copy)];
+        if ours.iter().any(|file| is_same_file(file, &lock)) {
+            fs::remove_file(&lock).map_err(IndexError::io("unlock", &index))?;
+        }
         let found = read(&index)?.as_deref().map(digest);
         if found == self.before {
             return Ok(());
@@ -180,56 +228,90 @@ impl SavedIndex {
             );
             return Ok(());
         }
-        let before = read(&path(&self.copy))?;
-        if before.as_deref().map(digest) != self.before {
+        let copy = path(&self.copy);
+        if read(&copy)?.as_deref().map(digest) != self.before {
             tracing::error!(
                 "the copy of {} is gone, and it is left as it is",
                 index.display()
             );
             return Ok(());
         }
-        exchange(&index, Some(&self.after), before.as_deref())
+        let before = self.before.is_some().then_some(&*copy);
+        exchange(&index, Some(&self.after), before)
     }
 }
 
-/// Replaces the index under Git's lock (gitrepository-layout(5), api-lockfile), if it is still the
-/// one with this digest.
-fn exchange(index: &Path, expected: Option<&str>, new: Option<&[u8]>) -> Result<(), IndexError> {
+/// Replaces the index by a synced file under Git's lock (gitrepository-layout(5), api-lockfile), if
+/// it is still the one with this digest.
+fn exchange(index: &Path, expected: Option<&str>, new: Option<&Path>) -> Result<(), IndexError> {
     let lock = lock_path(index);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o666)
-        .open(&lock)
-        .map_err(|e| match e.kind() {
-            io::ErrorKind::AlreadyExists => IndexError::Locked(lock.clone()),
-            _ => IndexError::io("lock", index)(e),
-        })?;
+    take_lock(&lock, new).map_err(|e| match e.kind() {
+        io::ErrorKind::AlreadyExists => IndexError::Locked(lock.clone()),
+        _ => IndexError::io("lock", index)(e),
+    })?;
     let replaced = (|| {
         let found = read(index)?.as_deref().map(digest);
         if found.as_deref() != expected {
             return Err(IndexError::Changed(index.to_owned()));
         }
-        let Some(new) = new else {
-            if expected.is_none() {
-                return Ok(());
-            }
-            return fs::remove_file(index).map_err(IndexError::io("remove", index));
-        };
-        // The daemon's umask is not the user's.
-        if let Ok(replaced) = fs::metadata(index) {
-            file.set_permissions(replaced.permissions())
-                .map_err(IndexError::io("write", index))?;
+        match new {
+            Some(_) => fs::rename(&lock, index).map_err(IndexError::io("write", index)),
+            None if expected.is_none() => Ok(()),
+            None => fs::remove_file(index).map_err(IndexError::io("remove", index)),
         }
-        file.write_all(new)
-            .and_then(|()| file.sync_all())
-            .and_then(|()| fs::rename(&lock, index))
-            .map_err(IndexError::io("write", index))
     })();
-    if lock.exists() && (replaced.is_err() || new.is_none()) {
+    if replaced.is_err() || new.is_none() {
         fs::remove_file(&lock).map_err(IndexError::io("unlock", index))?;
     }
-    replaced
+    replaced?;
+    sync(index.parent().unwrap_or(index))
+}
+
+/// Git's lock is the file that takes the index's place. As a link to `new` it is known for ours after
+/// a crash.
+fn take_lock(lock: &Path, new: Option<&Path>) -> io::Result<()> {
+    let create = || {
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o666)
+            .open(lock)
+    };
+    let Some(new) = new else {
+        return create().map(drop);
+    };
+    match fs::hard_link(new, lock) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {}
+        linked => return linked,
+    }
+    // Not on this filesystem: a copy.
+    let copied = create().and_then(|mut file| {
+        io::copy(&mut File::open(new)?, &mut file)?;
+        file.set_permissions(new.metadata()?.permissions())?;
+        file.sync_all()
+    });
+    if copied
+        .as_ref()
+        .is_err_and(|e| e.kind() != io::ErrorKind::AlreadyExists)
+    {
+        let _ = fs::remove_file(lock);
+    }
+    copied
+}
+
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    match (a.symlink_metadata(), b.symlink_metadata()) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    }
+}
+
+/// Syncs a file or folder, if it is there.
+fn sync(path: &Path) -> Result<(), IndexError> {
+    match File::open(path).and_then(|file| file.sync_all()) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(IndexError::io("sync", path)(e)),
+        _ => Ok(()),
+    }
 }
 
 fn reset(

@@ -4,10 +4,7 @@
 
 use std::collections::HashSet;
 
-use super::{
-    counted,
-    refs::RefFault,
-};
+use super::{counted, refs::RefFault};
 use crate::{
     failure::Failure,
     git::{CaptureText, GitDir, NAMESPACE, RefMove, StateId},

@@ -85,7 +85,10 @@ fn undo_and_redo_go_back_and_forth_and_count_what_is_left() {
         said.starts_with(&format!("undone: the worktree is at {}", &one[..10])),
         "{said}"
     );
-    assert!(said.contains(", which `heddle redo` brings back\n"), "{said}");
+    assert!(
+        said.contains(", which `heddle redo` brings back\n"),
+        "{said}"
+    );
     let said = repo.heddle(["redo"]).ok();
     assert!(
         said.starts_with(&format!("redone: the worktree is at {}", &two[..10])),

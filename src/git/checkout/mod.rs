@@ -2,18 +2,24 @@
 //! before it is judged, so nothing of the user's is overwritten unseen (G9); it is moved back when
 //! anything fails. HEAD, branches and index are not touched.
 
+mod aside;
 mod place;
+mod recover;
 mod stage;
 
 use std::{
     ffi::OsStr,
-    fs, io,
+    io,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use gix::{ObjectId, bstr::BString, bstr::ByteSlice, index::entry::Mode};
+use gix::{
+    ObjectId,
+    bstr::{BStr, BString, ByteSlice},
+    index::entry::Mode,
+};
 
 use super::{
     Change, Entry, Error, GitDir, ObjectError, ScanError, Scanner,
@@ -24,6 +30,8 @@ use super::{
 use crate::failure::{Failure, Reason};
 use place::Moves;
 use stage::Stage;
+
+pub use recover::{sweep_checkouts, undo_interrupted};
 
 /// Why a worktree was not changed. What had been done was undone.
 #[derive(Debug, thiserror::Error)]
@@ -130,6 +138,9 @@ pub struct Plan {
     pub to: ObjectId,
     /// The paths in which they differ and that are to change, in order.
     pub changes: Vec<Change>,
+    /// The place of each among all paths in which the trees differ: names for what is staged, that
+    /// are the same whenever the plan is made again.
+    numbers: Vec<usize>,
     /// What is not to change although it differs, and why.
     pub left_alone: Vec<String>,
     /// Paths that nobody captured and that have the content of `to` already.
@@ -158,7 +169,8 @@ impl Plan {
     ) -> Result<Self, CheckoutError> {
         let mut left_alone = Vec::new();
         let mut changes = Vec::new();
-        for change in git.diff(from, to, &[])? {
+        let mut numbers = Vec::new();
+        for (number, change) in git.diff(from, to, &[])?.into_iter().enumerate() {
             let is_link = |entry: Option<Entry>| entry.is_some_and(|e| e.mode == Mode::SYMLINK);
             let name = change.path.rsplit_str("/").next().unwrap_or_default();
             if !is_safe(change.path.as_bstr())
@@ -175,12 +187,14 @@ impl Plan {
                 left_alone.push(format!("{path}: outside of the sparse checkout"));
             } else {
                 changes.push(change);
+                numbers.push(number);
             }
         }
         Ok(Self {
             from,
             to,
             changes,
+            numbers,
             left_alone,
             there: Vec::new(),
         })
@@ -193,26 +207,33 @@ impl Plan {
     /// When a file cannot be read.
     pub fn pass_over_what_is_there(&mut self, scanner: &Scanner) -> Result<(), CheckoutError> {
         let root = scanner.root();
-        let lies_there = |change: &&Change| {
+        let lies_there = |change: &Change| {
             let found = root
                 .join(OsStr::from_bytes(&change.path))
                 .symlink_metadata();
             change.before.is_none() && found.is_ok_and(|found| !found.is_dir())
         };
+        let there: Vec<(usize, Change)> = self
+            .numbered()
+            .filter(|(_, change)| lies_there(change))
+            .map(|(number, change)| (number, change.clone()))
+            .collect();
+        let (numbers, changes) = there.into_iter().unzip();
         let part = Self {
-            changes: self.changes.iter().filter(lies_there).cloned().collect(),
+            numbers,
+            changes,
             ..self.clone()
         };
         if part.changes.is_empty() {
             return Ok(());
         }
-        let stage = Stage::new(&staging_folder(root))?;
+        let mut stage = Stage::new(&staging_folder(root))?;
         let staged = stage.write(&scanner.git().local(), root, &part);
         let same = |(at, change): &(usize, &Change)| {
             let there = root.join(OsStr::from_bytes(&change.path));
             stage::is_same(&stage.path().join(Stage::new_name(*at)), &there)
         };
-        let all = part.changes.iter().enumerate();
+        let all = part.numbered();
         let there: Vec<BString> = match staged {
             Ok(()) => all
                 .filter(same)
@@ -229,46 +250,79 @@ impl Plan {
 
     /// Leaves these paths, which are in order, as they are.
     pub fn pass_over(&mut self, paths: &[impl AsRef<[u8]>]) {
-        let passed = |path: &BString| {
-            let found = paths.binary_search_by(|passed| passed.as_ref().cmp(path.as_slice()));
+        let passed = |path: &BStr| {
+            let found = paths.binary_search_by(|passed| passed.as_ref().cmp(path.as_bytes()));
             found.is_ok()
         };
-        self.changes.retain(|change| !passed(&change.path));
+        self.keep_only(|path| !passed(path));
     }
 
-    /// The way back, of those paths that are as the plan wanted them.
-    fn back(&self, scanner: &mut Scanner) -> Result<(Self, Vec<BString>), CheckoutError> {
-        let mut changes = Vec::new();
-        let mut unknown = Vec::new();
-        for change in &self.changes {
-            let known = change.after.or(change.before).map(|entry| entry.mode);
-            let found = scanner.hash_now(change.path.as_bstr(), known)?;
-            let found = found.map(|(mode, id)| Entry { mode, id });
-            if found == change.after {
-                changes.push(Change {
-                    path: change.path.clone(),
-                    before: change.after,
-                    after: change.before,
-                });
-            } else if found != change.before {
-                unknown.push(change.path.clone());
-            }
-        }
-        let plan = Self {
-            from: self.to,
-            to: self.from,
-            changes,
-            left_alone: Vec::new(),
-            there: Vec::new(),
-        };
-        Ok((plan, unknown))
+    /// Its changes, with their numbers.
+    fn numbered(&self) -> impl DoubleEndedIterator<Item = (usize, &Change)> {
+        self.numbers.iter().copied().zip(&self.changes)
     }
+
+    fn keep_only(&mut self, wanted: impl Fn(&BStr) -> bool) {
+        let mut numbers = std::mem::take(&mut self.numbers).into_iter();
+        self.changes.retain(|change| {
+            let number = numbers.next();
+            let keep = wanted(change.path.as_bstr());
+            self.numbers.extend(number.filter(|_| keep));
+            keep
+        });
+    }
+}
+
+/// A plan that was carried out. It can be taken back until it is kept.
+pub struct Checkout {
+    moves: Option<Moves>,
+    counts: CheckedOut,
+}
+
+impl Checkout {
+    /// What was done.
+    pub fn counts(&self) -> &CheckedOut {
+        &self.counts
+    }
+
+    /// It stays. What was moved aside is removed, and the caller need not wait for it.
+    pub fn keep(self) {
+        if let Some(moves) = self.moves {
+            moves.keep();
+        }
+    }
+
+    /// Everything goes back where it was, durably; what somebody changed since stays as it is.
+    ///
+    /// # Errors
+    /// What could not be put back, in words.
+    pub fn take_back(self) -> Result<(), String> {
+        match self.moves {
+            Some(moves) => take_back(moves),
+            None => Ok(()),
+        }
+    }
+}
+
+fn take_back(mut moves: Moves) -> Result<(), String> {
+    let folders = moves.touched();
+    moves.undo()?;
+    // Those that were made are gone again.
+    let folders: Vec<PathBuf> = folders.into_iter().filter(|f| f.is_dir()).collect();
+    let many = folders.len() > 64;
+    sync(moves.root(), &folders, many).map_err(|e| e.to_string())?;
+    moves.discard();
+    Ok(())
 }
 
 /// Where `root`'s worktree keeps what it is about to write and what it moved aside.
 fn staging_folder(root: &Path) -> PathBuf {
     root.join(".heddle").join("restore")
 }
+
+/// Says whether a file that was moved aside from a path is what is expected there.
+type IsStill<'f> =
+    &'f mut dyn FnMut(&mut Scanner, &BStr, &Path, Entry) -> Result<bool, CheckoutError>;
 
 /// Carries out a plan: all of it, durably (G4), or none of it. `done` counts paths.
 ///
@@ -278,41 +332,67 @@ pub fn check_out(
     scanner: &mut Scanner,
     plan: &Plan,
     done: &AtomicU64,
-) -> Result<CheckedOut, CheckoutError> {
-    if plan.changes.is_empty() {
-        return Ok(CheckedOut::default());
-    }
+) -> Result<Checkout, CheckoutError> {
     let folder = staging_folder(scanner.root());
-    let stage = Stage::new(&folder)?;
-    if let Err(error) = stage.write(&scanner.git().local(), scanner.root(), plan) {
+    let git = scanner.git().clone();
+    check_out_in(
+        &folder,
+        &git,
+        scanner,
+        plan,
+        done,
+        &mut |scanner, path, aside, entry| Ok(scanner.is_still(path, aside, entry)?),
+    )
+}
+
+fn check_out_in(
+    staging: &Path,
+    git: &GitDir,
+    scanner: &mut Scanner,
+    plan: &Plan,
+    done: &AtomicU64,
+    is_still: IsStill<'_>,
+) -> Result<Checkout, CheckoutError> {
+    if plan.changes.is_empty() {
+        return Ok(Checkout {
+            moves: None,
+            counts: CheckedOut::default(),
+        });
+    }
+    let root = scanner.root().to_owned();
+    let mut stage = Stage::new(staging)?;
+    let written = stage
+        .write(&git.local(), &root, plan)
+        .and_then(|()| stage.ready(staging));
+    if let Err(error) = written {
         stage.discard();
         return Err(error);
     }
-    let root = scanner.root().to_owned();
-    let mut moves = Moves::new(&root, stage::allowed(&scanner.git().local()), &stage)?;
-    let moved = move_all(&mut moves, scanner, plan, done);
-    let moved = moved.and_then(|checked_out| {
+    let mut moves = Moves::new(&root, stage::allowed(&git.local()), stage)
+        .inspect_err(|_| Stage::left(staging).discard())?;
+    let moved = move_all(&mut moves, scanner, plan, done, is_still);
+    let moved = moved.and_then(|counts| {
         let folders = moves.touched();
         sync(&root, &folders, folders.len() > 64)?;
-        Ok(checked_out)
+        Ok(counts)
     });
     match moved {
-        Ok(checked_out) => {
-            for change in &plan.changes {
+        Ok(counts) => {
+            for (number, change) in plan.numbered() {
                 let path = change.path.as_bstr();
                 match change.after {
-                    Some(entry) => scanner.note_written(path, entry),
-                    None => scanner.removed(path),
+                    // Not what somebody wrote there since.
+                    Some(entry) if moves.is_as_put(number, path) => {
+                        scanner.note_written(path, entry);
+                    }
+                    _ => scanner.removed(path),
                 }
             }
-            stage.discard();
-            Ok(checked_out)
+            let moves = Some(moves);
+            Ok(Checkout { moves, counts })
         }
-        Err(cause) => match moves.undo() {
-            Ok(()) => {
-                stage.discard();
-                Err(cause)
-            }
+        Err(cause) => match take_back(moves) {
+            Ok(()) => Err(cause),
             Err(left) => Err(CheckoutError::NotUndone {
                 cause: Box::new(cause),
                 left,
@@ -321,60 +401,53 @@ pub fn check_out(
     }
 }
 
-/// What was there is judged by the attributes that it was captured by: they change after the rest.
-/// Removals first, the deepest first, so that folders can give way to files; then what is written.
+/// What is replaced first; then removals, the deepest first, so that folders can give way to files;
+/// then what is added. Attributes change after all that is judged by them.
 fn move_all(
-    moves: &mut Moves<'_>,
+    moves: &mut Moves,
     scanner: &mut Scanner,
     plan: &Plan,
     done: &AtomicU64,
+    is_still: IsStill<'_>,
 ) -> Result<CheckedOut, CheckoutError> {
+    let is_rules = |change: &Change| is_attribute_file(change.path.as_bstr());
+    let replaced = |change: &Change| change.before.is_some() && change.after.is_some();
+    let removed = |change: &Change| change.after.is_none();
+    let those = |wanted: &dyn Fn(&Change) -> bool| -> Vec<(usize, &Change)> {
+        plan.numbered().filter(|(_, c)| wanted(c)).collect()
+    };
+    let order = [
+        those(&|c| replaced(c) && !is_rules(c)),
+        those(&|c| removed(c) && !is_rules(c))
+            .into_iter()
+            .rev()
+            .collect(),
+        those(&|c| removed(c) && is_rules(c))
+            .into_iter()
+            .rev()
+            .collect(),
+        those(&|c| replaced(c) && is_rules(c)),
+        those(&|c| c.before.is_none() && c.after.is_some()),
+    ];
     let mut checked_out = CheckedOut::default();
-    let all = || plan.changes.iter().enumerate();
-    for attributes in [false, true] {
-        let due = |(_, change): &(usize, &Change)| {
-            change.before.is_some() && is_attribute_file(change.path.as_bstr()) == attributes
-        };
-        for (at, change) in all().rev().filter(due) {
-            if let (Some(before), None) = (change.before, change.after) {
-                let path = change.path.as_bstr();
-                moves.remove(at, path, |aside| Ok(scanner.is_still(path, aside, before)?))?;
-                checked_out.removed += 1;
-                done.fetch_add(1, Ordering::Relaxed);
+    for (number, change) in order.into_iter().flatten() {
+        let path = change.path.as_bstr();
+        match (change.before, change.after) {
+            (Some(before), Some(_)) => {
+                moves.replace(number, path, |aside| is_still(scanner, path, aside, before))?
             }
-        }
-        for (at, change) in all().filter(due) {
-            if let (Some(before), Some(_)) = (change.before, change.after) {
-                let path = change.path.as_bstr();
-                moves.replace(at, path, |aside| Ok(scanner.is_still(path, aside, before)?))?;
-                checked_out.written += 1;
-                done.fetch_add(1, Ordering::Relaxed);
+            (Some(before), None) => {
+                moves.remove(number, path, |aside| is_still(scanner, path, aside, before))?
             }
+            (None, Some(_)) => moves.add(number, path)?,
+            (None, None) => continue,
         }
-    }
-    for (at, change) in all() {
-        if let (None, Some(_)) = (change.before, change.after) {
-            moves.add(at, change.path.as_bstr())?;
+        if change.after.is_some() {
             checked_out.written += 1;
-            done.fetch_add(1, Ordering::Relaxed);
+        } else {
+            checked_out.removed += 1;
         }
+        done.fetch_add(1, Ordering::Relaxed);
     }
     Ok(checked_out)
-}
-
-/// Puts back what a plan that was cut short had changed; answers the paths that are neither as
-/// before nor as planned, which are left alone.
-///
-/// # Errors
-/// When it cannot be put back.
-pub fn undo_interrupted(scanner: &mut Scanner, plan: &Plan) -> Result<Vec<BString>, CheckoutError> {
-    let (back, unknown) = plan.back(scanner)?;
-    check_out(scanner, &back, &AtomicU64::new(0))?;
-    let folder = staging_folder(scanner.root());
-    match fs::remove_dir_all(&folder) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            Err(CheckoutError::io("remove", folder)(e))
-        }
-        _ => Ok(unknown),
-    }
 }

@@ -18,20 +18,26 @@ use nix::{
     dir::{Dir, Type},
     errno::Errno,
     fcntl::{AtFlags, OFlag, open, openat, renameat},
-    sys::stat::{Mode, fstat, fstatat, mkdirat},
+    sys::stat::{Mode, fchmod, fstat, fstatat, mkdirat},
     unistd::{UnlinkatFlags, unlinkat},
 };
 
-use super::{CheckoutError, Stage};
+use super::{
+    CheckoutError,
+    aside::{Kept, Needless, tidy},
+    stage::{Seen, Stage},
+};
 
 /// The moves of one checkout.
-pub(super) struct Moves<'a> {
-    root: &'a Path,
+pub(super) struct Moves {
+    root: PathBuf,
     allowed: u32,
     top: OwnedFd,
     staged: OwnedFd,
-    stage: &'a Stage,
+    stage: Stage,
     done: Vec<Done>,
+    /// What was moved aside and judged, as it was then.
+    judged: Needless,
     last: Option<(BString, OwnedFd)>,
 }
 
@@ -41,6 +47,21 @@ enum Done {
     Added(usize, BString),
     MadeFolder(BString),
     RemovedFolder(BString, Mode),
+    /// Something was put back here.
+    PutBack(BString),
+}
+
+impl Done {
+    fn path(&self) -> &BString {
+        match self {
+            Self::Removed(_, path)
+            | Self::Replaced(_, path)
+            | Self::Added(_, path)
+            | Self::MadeFolder(path)
+            | Self::RemovedFolder(path, _)
+            | Self::PutBack(path) => path,
+        }
+    }
 }
 
 /// An open folder and a name in it.
@@ -56,13 +77,9 @@ const FOLDER: OFlag = OFlag::O_RDONLY
 
 type Still<'f> = &'f mut dyn FnMut(&Path) -> Result<bool, CheckoutError>;
 
-impl<'a> Moves<'a> {
+impl Moves {
     /// Moves in the worktree at `root`, where the user's own Git gives files the mode `allowed`.
-    pub(super) fn new(
-        root: &'a Path,
-        allowed: u32,
-        stage: &'a Stage,
-    ) -> Result<Self, CheckoutError> {
+    pub(super) fn new(root: &Path, allowed: u32, stage: Stage) -> Result<Self, CheckoutError> {
         let open = |path: &Path| {
             let opened = open(path, FOLDER, Mode::empty());
             opened.map_err(|e| CheckoutError::io("open", path)(e.into()))
@@ -70,10 +87,11 @@ impl<'a> Moves<'a> {
         Ok(Self {
             top: open(root)?,
             staged: open(stage.path())?,
-            root,
+            root: root.to_owned(),
             allowed,
             stage,
             done: Vec::new(),
+            judged: Needless::new(),
             last: None,
         })
     }
@@ -149,8 +167,12 @@ impl<'a> Moves<'a> {
         }
     }
 
-    fn check(&self, path: &BStr, aside: &str, still: Still<'_>) -> Result<(), CheckoutError> {
-        if still(&self.stage.path().join(aside))? {
+    fn check(&mut self, path: &BStr, aside: &str, still: Still<'_>) -> Result<(), CheckoutError> {
+        let file = self.staged_path(aside);
+        let seen = Seen::at(&file);
+        if still(&file)? {
+            self.judged
+                .insert(aside.to_owned(), (path.to_owned(), seen));
             return Ok(());
         }
         Err(CheckoutError::Changed {
@@ -162,13 +184,7 @@ impl<'a> Moves<'a> {
     pub(super) fn undo(&mut self) -> Result<(), String> {
         let mut left = Vec::new();
         while let Some(done) = self.done.pop() {
-            let path = match &done {
-                Done::Removed(_, path)
-                | Done::Replaced(_, path)
-                | Done::Added(_, path)
-                | Done::MadeFolder(path)
-                | Done::RemovedFolder(path, _) => path.clone(),
-            };
+            let path = done.path().clone();
             if let Err(error) = self.undo_one(&done, path.as_bstr()) {
                 left.push(format!("{path} ({error})"));
             }
@@ -183,27 +199,130 @@ impl<'a> Moves<'a> {
     fn undo_one(&mut self, done: &Done, path: &BStr) -> Result<(), CheckoutError> {
         self.open_parent(path, false)?;
         let undone = match done {
-            Done::Removed(at, _) => self.put(&Stage::old_name(*at), path),
-            Done::Replaced(at, _) => self.exchange(path, &Stage::new_name(*at)),
-            Done::Added(at, _) => {
-                let place = self.place(path);
-                let new = Stage::new_name(*at);
-                renameat(place.folder, place.name, &self.staged, new.as_str())
+            Done::Removed(at, _) => {
+                let old = Stage::old_name(*at);
+                match self.put(&old, path) {
+                    // Made since, and newer.
+                    Err(Errno::EEXIST) => return self.set_aside(&old, path),
+                    put => put,
+                }
             }
+            Done::Replaced(at, _) => self.undo_replaced(&Stage::new_name(*at), path),
+            Done::Added(at, _) => self.undo_added(&Stage::new_name(*at), path),
             Done::MadeFolder(_) => {
                 self.last = None;
                 let (folder, name) = self.opened(path)?;
                 match unlinkat(&folder, name, UnlinkatFlags::RemoveDir) {
-                    Err(Errno::ENOTEMPTY | Errno::EEXIST) => Ok(()),
+                    Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::ENOENT) => Ok(()),
                     removed => removed,
                 }
             }
+            Done::PutBack(_) => Ok(()),
             Done::RemovedFolder(_, mode) => {
                 let place = self.place(path);
-                mkdirat(place.folder, place.name, *mode)
+                match mkdirat(place.folder, place.name, *mode) {
+                    Err(Errno::EEXIST) => Ok(()),
+                    made => made.and_then(|()| self.set_mode(path, *mode)),
+                }
             }
         };
         undone.map_err(|e| self.refused("put back", path, e))
+    }
+
+    /// The file from before comes back, unless somebody changed the new one: that is newer.
+    fn undo_replaced(&mut self, new: &str, path: &BStr) -> Result<(), Errno> {
+        match self.exchange(path, new) {
+            Err(Errno::ENOENT) => return self.put(new, path),
+            exchanged => exchanged?,
+        }
+        if self.stage.is_as_written(new) {
+            return Ok(());
+        }
+        tracing::warn!("{path} was changed while a restore was undone, and is left as it is");
+        self.exchange(path, new)
+    }
+
+    fn undo_added(&mut self, new: &str, path: &BStr) -> Result<(), Errno> {
+        let place = self.place(path);
+        match renameat(place.folder, place.name, &self.staged, new) {
+            Err(Errno::ENOENT) => return Ok(()),
+            moved => moved?,
+        }
+        if self.stage.is_as_written(new) {
+            return Ok(());
+        }
+        tracing::warn!("{path} was changed while a restore was undone, and is left as it is");
+        self.put(new, path)
+    }
+
+    /// A file that cannot go back, and may be the only copy of what it has.
+    fn set_aside(&mut self, staged: &str, path: &BStr) -> Result<(), CheckoutError> {
+        let file = self.staged_path(staged);
+        match self.judged.get(staged) {
+            // The rescue has it.
+            Some((_, seen)) if Seen::at(&file) == *seen => Ok(()),
+            _ => Kept::beside(self.stage.path()).keep(&file, path),
+        }
+    }
+
+    /// Takes the file at a path into the staging folder.
+    pub(super) fn take(&mut self, path: &BStr, name: &str) -> Result<(), CheckoutError> {
+        self.open_parent(path, false)?;
+        self.note(path);
+        let place = self.place(path);
+        renameat(place.folder, place.name, &self.staged, name)
+            .map_err(|e| self.refused("move", path, e))
+    }
+
+    /// Gives a staged file to where nothing is; leaves it where something is.
+    pub(super) fn give(&mut self, path: &BStr, name: &str) -> Result<(), CheckoutError> {
+        self.open_parent(path, true)?;
+        self.note(path);
+        match self.put(name, path) {
+            Ok(()) | Err(Errno::EEXIST) => Ok(()),
+            Err(error) => Err(self.refused("put back", path, error)),
+        }
+    }
+
+    /// A staged file and the one at a path change places.
+    pub(super) fn swap(&mut self, path: &BStr, name: &str) -> Result<(), CheckoutError> {
+        self.open_parent(path, false)?;
+        self.note(path);
+        let swapped = match self.exchange(path, name) {
+            // Not on this filesystem: three moves.
+            Err(Errno::EINVAL | Errno::ENOSYS | Errno::ENOTSUP) => {
+                let (place, spare) = (self.place(path), format!("spare-{name}"));
+                renameat(place.folder, place.name, &self.staged, spare.as_str())
+                    .and_then(|()| self.put(name, path))
+                    .and_then(|()| renameat(&self.staged, spare.as_str(), &self.staged, name))
+            }
+            exchanged => exchanged,
+        };
+        swapped.map_err(|e| self.refused("put back", path, e))
+    }
+
+    /// Something is about to be moved at a path.
+    fn note(&mut self, path: &BStr) {
+        self.done.push(Done::PutBack(path.to_owned()));
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where a staged file lies.
+    pub(super) fn staged_path(&self, name: &str) -> PathBuf {
+        self.stage.path().join(name)
+    }
+
+    /// All of it stays: what was moved aside is removed.
+    pub(super) fn keep(self) {
+        tidy(self.stage.path(), self.judged);
+    }
+
+    /// All of it was undone.
+    pub(super) fn discard(self) {
+        self.stage.discard();
     }
 
     /// The folders in which something was moved.
@@ -215,13 +334,7 @@ impl<'a> Moves<'a> {
         let touched: BTreeSet<PathBuf> = self
             .done
             .iter()
-            .filter_map(|done| match done {
-                Done::Removed(_, path)
-                | Done::Replaced(_, path)
-                | Done::Added(_, path)
-                | Done::MadeFolder(path)
-                | Done::RemovedFolder(path, _) => folder_of(path),
-            })
+            .filter_map(|done| folder_of(done.path()))
             .filter(|folder| folder.is_dir())
             .collect();
         touched.into_iter().collect()
@@ -260,14 +373,9 @@ impl<'a> Moves<'a> {
                     let mode = self.folder_mode(within);
                     let made = mkdirat(within, name, mode)
                         .and_then(|()| openat(within, name, FOLDER, Mode::empty()));
-                    if made.is_ok() {
+                    if let Ok(folder) = &made {
                         // What umask(2) took away: the daemon's is not the user's.
-                        let _ = nix::sys::stat::fchmodat(
-                            within,
-                            name,
-                            mode,
-                            nix::sys::stat::FchmodatFlags::FollowSymlink,
-                        );
+                        let _ = fchmod(folder, mode);
                         self.done.push(Done::MadeFolder(so_far.to_owned()));
                     }
                     made
@@ -295,15 +403,25 @@ impl<'a> Moves<'a> {
         let folder = self.last.as_ref().map_or(&self.top, |(_, folder)| folder);
         let folder = folder
             .try_clone()
-            .map_err(CheckoutError::io("open", self.root))?;
+            .map_err(CheckoutError::io("open", &self.root))?;
         Ok((folder, OsStr::from_bytes(name)))
     }
 
-    fn remove_empty_folders(&mut self, path: &BStr) {
+    fn set_mode(&self, path: &BStr, mode: Mode) -> Result<(), Errno> {
+        let place = self.place(path);
+        let folder = openat(place.folder, place.name, FOLDER, Mode::empty())?;
+        fchmod(&folder, mode)
+    }
+
+    pub(super) fn remove_empty_folders(&mut self, path: &BStr) {
         let mut path = path;
         while let Some(slash) = path.rfind_byte(b'/') {
             path = path[..slash].as_bstr();
-            if self.open_parent(path, false).is_err() || !self.remove_folder(path) {
+            // Where one is missing, the next may still be there.
+            if self.open_parent(path, false).is_ok()
+                && !self.remove_folder(path)
+                && self.is_there(path)
+            {
                 return;
             }
         }
@@ -341,6 +459,18 @@ impl<'a> Moves<'a> {
             }
         }
         Some(names)
+    }
+
+    /// Whether what lies at a path is what was staged for it, as it was then.
+    pub(super) fn is_as_put(&self, number: usize, path: &BStr) -> bool {
+        let lies_at = self.root.join(OsStr::from_bytes(path));
+        let staged = self.stage.seen(&Stage::new_name(number));
+        staged.is_some() && staged == Seen::at(&lies_at)
+    }
+
+    fn is_there(&self, path: &BStr) -> bool {
+        let place = self.place(path);
+        fstatat(place.folder, place.name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
     }
 
     /// Removes the folder at a path whose parent is open, if it is there and empty.

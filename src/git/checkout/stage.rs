@@ -3,7 +3,7 @@
 //! until all is done.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, Read, Write},
     os::unix::{
@@ -31,9 +31,9 @@ use gix::{
 };
 use rayon::prelude::*;
 
-use super::{CheckoutError, Plan};
+use super::{CheckoutError, Plan, aside};
 use crate::git::{
-    Change, Error,
+    Change, Entry, Error,
     diff::entry_at,
     filter::{Named, encode_to_worktree},
     objects::sync,
@@ -42,125 +42,149 @@ use crate::git::{
 /// A folder for one checkout.
 pub(super) struct Stage {
     folder: PathBuf,
+    /// What was written, as it was then, by its name.
+    written: HashMap<String, Seen>,
+}
+
+/// By what a file is known again after it was moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seen {
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Seen {
+    /// A file as it is now; `None` where none is.
+    pub(super) fn at(path: &Path) -> Option<Self> {
+        let found = path.symlink_metadata().ok()?;
+        Some(Self {
+            inode: found.ino(),
+            size: found.len(),
+            modified: (found.mtime(), found.mtime_nsec()),
+        })
+    }
 }
 
 impl Stage {
-    /// Makes it, empty: what an earlier one left was dealt with at the start of the daemon.
-    pub(super) fn new(folder: &Path) -> Result<Self, CheckoutError> {
-        let fail = |e| CheckoutError::io("make", folder)(e);
-        match fs::remove_dir_all(folder) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(fail(e)),
-            _ => {}
-        }
+    /// Makes it, empty, beside its place: what lies there is never half written.
+    pub(super) fn new(place: &Path) -> Result<Self, CheckoutError> {
+        let folder = writing(place);
+        remove(&folder)?;
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(folder)
-            .map_err(fail)?;
-        Ok(Self {
+            .create(&folder)
+            .map_err(CheckoutError::io("make", &folder))?;
+        Ok(Self::left(&folder))
+    }
+
+    /// One that was left, as it is.
+    pub(super) fn left(folder: &Path) -> Self {
+        Self {
             folder: folder.to_owned(),
-        })
+            written: HashMap::new(),
+        }
+    }
+
+    /// All is written and synced: it goes to its place. From here on, what lies in it may be the
+    /// user's.
+    pub(super) fn ready(&mut self, place: &Path) -> Result<(), CheckoutError> {
+        let heddle = place.parent().unwrap_or(place);
+        if place.symlink_metadata().is_ok() {
+            // Nobody knows what it is any more, so nobody may remove it.
+            let kept = aside::kept_folder(heddle);
+            tracing::warn!("what an earlier restore left is kept in {}", kept.display());
+            fs::rename(place, &kept).map_err(CheckoutError::io("move", place))?;
+        }
+        fs::rename(&self.folder, place).map_err(CheckoutError::io("move", &self.folder))?;
+        self.folder = place.to_owned();
+        Ok(sync(heddle, &[heddle.to_owned()], false)?)
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.folder
     }
 
-    /// What the change at this place writes, and after it what was there before.
-    pub(super) fn new_name(at: usize) -> String {
-        format!("new-{at}")
+    /// What the change with this number writes, and after it what was there before.
+    pub(super) fn new_name(number: usize) -> String {
+        format!("new-{number}")
     }
 
     /// Where what was removed or made way waits.
-    pub(super) fn old_name(at: usize) -> String {
-        format!("old-{at}")
+    pub(super) fn old_name(number: usize) -> String {
+        format!("old-{number}")
+    }
+
+    /// What was written under this name, as it was then.
+    pub(super) fn seen(&self, name: &str) -> Option<Seen> {
+        self.written.get(name).copied()
+    }
+
+    /// Whether what has this name now is what was written under it, and nobody changed it.
+    pub(super) fn is_as_written(&self, name: &str) -> bool {
+        let written = self.written.get(name);
+        written.is_some_and(|written| Seen::at(&self.folder.join(name)) == Some(*written))
     }
 
     /// Writes what is to be written, through Git's filters, and syncs it.
     pub(super) fn write(
-        &self,
+        &mut self,
         git: &gix::Repository,
         root: &Path,
         plan: &Plan,
     ) -> Result<(), CheckoutError> {
         let writes: Vec<(usize, &Change)> = plan
-            .changes
-            .iter()
-            .enumerate()
+            .numbered()
             .filter(|(_, change)| change.after.is_some())
             .collect();
-        let attributes = attributes_of(git, plan, &writes)?;
+        let paths = writes.iter().map(|(_, change)| change.path.as_bstr());
+        let attributes = attributes_of(git, plan.to, paths)?;
         let allowed = allowed(git);
         let shared = git.clone().into_sync();
         let symlinks = git
             .config_snapshot()
             .boolean("core.symlinks")
             .unwrap_or(true);
-        let writer = || {
-            let git = shared.to_thread_local();
-            let pipeline = gix::filter::Pipeline::new(&git, attributes.clone());
-            let parts = pipeline.map(gix::filter::Pipeline::into_parts);
-            let parts = parts.map_err(|e| Error::unreadable(&git, &e));
-            (git, parts)
-        };
-        writes.into_par_iter().with_min_len(8).try_for_each_init(
-            writer,
-            |(git, parts), (at, change)| {
-                let (pipeline, attributes) = match parts {
-                    Ok((pipeline, attributes)) => (pipeline, attributes),
+        let renderer = || Renderer::with(shared.to_thread_local(), plan.to, attributes.clone());
+        let written: Result<Vec<(String, Seen)>, CheckoutError> = writes
+            .par_iter()
+            .with_min_len(8)
+            .map_init(renderer, |renderer, (number, change)| {
+                let renderer = match renderer {
+                    Ok(renderer) => renderer,
                     Err(error) => return Err(CheckoutError::Git(error.repeated())),
                 };
-                let content = self.content(git, pipeline, attributes, (plan.to, change))?;
-                self.write_one((root, allowed), at, change, &content, symlinks)
-            },
-        )?;
-        let files: Vec<PathBuf> = plan
-            .changes
-            .iter()
-            .enumerate()
-            .filter(|(_, change)| {
-                change
-                    .after
-                    .is_some_and(|after| after.mode != Mode::SYMLINK)
+                let Some(after) = change.after else {
+                    return Err(vanished(&self.folder));
+                };
+                let content = renderer.content(change.path.as_bstr(), after)?;
+                let name = Self::new_name(*number);
+                let path = self.folder.join(&name);
+                write_one((root, allowed), &path, change, &content, symlinks)?;
+                let seen = Seen::at(&path).ok_or_else(|| vanished(&path))?;
+                Ok((name, seen))
             })
-            .map(|(at, _)| self.folder.join(Self::new_name(at)))
+            .collect();
+        self.written = written?.into_iter().collect();
+        let is_file = |change: &Change| {
+            let after = change.after;
+            after.is_some_and(|after| after.mode != Mode::SYMLINK)
+        };
+        let files: Vec<PathBuf> = writes
+            .iter()
+            .filter(|(_, change)| is_file(change))
+            .map(|(number, _)| self.folder.join(Self::new_name(*number)))
             .collect();
         let many = files.len() > 64;
-        Ok(sync(&self.folder, &files, many)?)
+        sync(&self.folder, &files, many)?;
+        Ok(sync(&self.folder, &[self.folder.clone()], false)?)
     }
 
-    fn write_one(
-        &self,
-        (root, allowed): (&Path, u32),
-        at: usize,
-        change: &Change,
-        content: &[u8],
-        symlinks: bool,
-    ) -> Result<(), CheckoutError> {
-        let path = self.folder.join(Self::new_name(at));
-        let fail = |e| CheckoutError::io("write", &path)(e);
-        let Some(after) = change.after else {
-            return Ok(());
-        };
-        if after.mode == Mode::SYMLINK && symlinks {
-            return symlink(std::ffi::OsStr::from_bytes(content), &path).map_err(fail);
-        }
-        let permissions = permissions(root, allowed, change, after.mode == Mode::FILE_EXECUTABLE);
-        let mut file: File = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(fail)?;
-        file.write_all(content).map_err(fail)?;
-        file.set_permissions(Permissions::from_mode(permissions))
-            .map_err(fail)
-    }
-
-    /// All is done, or undone.
+    /// Nothing of it is anybody's: it is removed at once.
     pub(super) fn discard(self) {
-        if let Err(e) = fs::remove_dir_all(&self.folder) {
-            tracing::warn!("{} cannot be removed: {e}", self.folder.display());
+        if let Err(e) = remove(&self.folder) {
+            tracing::warn!("{e}");
         }
     }
 }
@@ -193,6 +217,51 @@ pub(super) fn allowed(git: &gix::Repository) -> u32 {
     written.next().map_or(0o600, |found| found.mode() & 0o666)
 }
 
+/// Where the folder that belongs at `place` is written.
+pub(super) fn writing(place: &Path) -> PathBuf {
+    let mut folder = place.as_os_str().to_owned();
+    folder.push("-writing");
+    folder.into()
+}
+
+/// Removes a folder, if it is there.
+pub(super) fn remove(folder: &Path) -> Result<(), CheckoutError> {
+    match fs::remove_dir_all(folder) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(CheckoutError::io("remove", folder)(e))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn vanished(path: &Path) -> CheckoutError {
+    CheckoutError::io("find", path)(io::ErrorKind::NotFound.into())
+}
+
+fn write_one(
+    (root, allowed): (&Path, u32),
+    path: &Path,
+    change: &Change,
+    content: &[u8],
+    symlinks: bool,
+) -> Result<(), CheckoutError> {
+    let fail = |e| CheckoutError::io("write", path)(e);
+    let mode = change.after.map(|after| after.mode);
+    if mode == Some(Mode::SYMLINK) && symlinks {
+        return symlink(std::ffi::OsStr::from_bytes(content), path).map_err(fail);
+    }
+    let permissions = permissions(root, allowed, change, mode == Some(Mode::FILE_EXECUTABLE));
+    let mut file: File = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(fail)?;
+    file.write_all(content).map_err(fail)?;
+    file.set_permissions(Permissions::from_mode(permissions))
+        .map_err(fail)
+}
+
 /// As the file that is replaced, or else as the user's Git would.
 fn permissions(root: &Path, allowed: u32, change: &Change, executable: bool) -> u32 {
     let path = root.join(std::ffi::OsStr::from_bytes(&change.path));
@@ -205,79 +274,109 @@ fn permissions(root: &Path, allowed: u32, change: &Change, executable: bool) -> 
     }
 }
 
-impl Stage {
-    fn content(
-        &self,
-        git: &gix::Repository,
-        pipeline: &mut gix::filter::plumbing::Pipeline,
-        attributes: &mut Stack,
-        (tree, change): (ObjectId, &Change),
-    ) -> Result<Vec<u8>, CheckoutError> {
-        let Some(after) = change.after else {
-            return Ok(Vec::new());
-        };
-        let path = change.path.as_bstr();
+/// Says what bytes a worktree has for what a tree has.
+pub(super) struct Renderer {
+    git: gix::Repository,
+    pipeline: gix::filter::plumbing::Pipeline,
+    attributes: Stack,
+    tree: ObjectId,
+}
+
+impl Renderer {
+    /// By the attributes in `tree`, as far as `paths` see them.
+    pub(super) fn new<'p>(
+        git: gix::Repository,
+        tree: ObjectId,
+        paths: impl Iterator<Item = &'p BStr>,
+    ) -> Result<Self, CheckoutError> {
+        let attributes = attributes_of(&git, tree, paths)?;
+        Ok(Self::with(git, tree, attributes)?)
+    }
+
+    fn with(git: gix::Repository, tree: ObjectId, attributes: Stack) -> Result<Self, Error> {
+        let pipeline = gix::filter::Pipeline::new(&git, attributes);
+        let (pipeline, attributes) = pipeline
+            .map_err(|e| Error::unreadable(&git, &e))?
+            .into_parts();
+        Ok(Self {
+            git,
+            pipeline,
+            attributes,
+            tree,
+        })
+    }
+
+    /// The bytes of this entry at this path.
+    pub(super) fn content(&mut self, path: &BStr, entry: Entry) -> Result<Vec<u8>, CheckoutError> {
+        let git = &self.git;
         let blob = git
-            .find_object(after.id)
+            .find_object(entry.id)
             .map_err(|e| Error::unreadable(git, &e))?
             .detach();
-        if after.mode == Mode::SYMLINK {
+        if entry.mode == Mode::SYMLINK {
             return Ok(blob.data);
         }
         let failed = |reason: String| CheckoutError::Filter {
             path: path.to_owned(),
             reason,
         };
-        let named = Named::of(attributes, path, git).map_err(|e| failed(e.to_string()))?;
+        let named =
+            Named::of(&mut self.attributes, path, git).map_err(|e| failed(e.to_string()))?;
         if named.is_encoded {
-            let made = tempfile::tempdir_in(&self.folder)
-                .and_then(|folder| encode_to_worktree(git, &folder.keep(), tree, path));
+            let made = tempfile::tempdir_in(git.common_dir().join("heddle"))
+                .and_then(|folder| encode_to_worktree(git, folder.path(), self.tree, path));
             return made.map_err(|e| failed(e.to_string()));
         }
-        let found = attributes
+        let found = self
+            .attributes
             .at_entry(path, Some(Mode::FILE), &git.objects)
             .map_err(|e| failed(e.to_string()))?;
-        let options = Options {
-            can_delay: Delay::Forbid,
-            unknown_encoding: UnknownEncoding::Fail,
-        };
-        let filtered = named.convert(pipeline, |pipeline| {
-            let outcome = pipeline.convert_to_worktree(
-                &blob.data,
-                path,
-                &mut |_, outcome| {
-                    found.matching_attributes(outcome);
-                },
-                options,
-            );
-            match outcome.map_err(|e| e.to_string())? {
-                ToWorktreeOutcome::Unchanged(_) => Ok(None),
-                ToWorktreeOutcome::Buffer(filtered) => Ok(Some(filtered.to_vec())),
-                ToWorktreeOutcome::Process(MaybeDelayed::Immediate(mut filter)) => {
-                    let mut filtered = Vec::new();
-                    let read = filter.read_to_end(&mut filtered);
-                    read.map_err(|e| e.to_string())?;
-                    Ok(Some(filtered))
-                }
-                ToWorktreeOutcome::Process(MaybeDelayed::Delayed(_)) => {
-                    Err("it delays its answer although it was not asked to".into())
-                }
-            }
+        let filtered = named.convert(&mut self.pipeline, |pipeline| {
+            to_worktree(pipeline, &blob.data, path, |outcome| {
+                found.matching_attributes(outcome);
+            })
         });
         Ok(filtered.map_err(failed)?.unwrap_or(blob.data))
     }
 }
 
-/// The attributes of the tree that is being checked out, as far as its changed paths see them: they
-/// decide, not those that lie in the worktree now (gitattributes(5)).
-fn attributes_of(
+/// A blob's content as it lies in a worktree; `None` where that is the same.
+fn to_worktree(
+    pipeline: &mut gix::filter::plumbing::Pipeline,
+    blob: &[u8],
+    path: &BStr,
+    attributes: impl Fn(&mut gix::attrs::search::Outcome),
+) -> Result<Option<Vec<u8>>, String> {
+    let options = Options {
+        can_delay: Delay::Forbid,
+        unknown_encoding: UnknownEncoding::Fail,
+    };
+    let mut of_path = |_: &BStr, outcome: &mut gix::attrs::search::Outcome| attributes(outcome);
+    let outcome = pipeline.convert_to_worktree(blob, path, &mut of_path, options);
+    match outcome.map_err(|e| e.to_string())? {
+        ToWorktreeOutcome::Unchanged(_) => Ok(None),
+        ToWorktreeOutcome::Buffer(filtered) => Ok(Some(filtered.to_vec())),
+        ToWorktreeOutcome::Process(MaybeDelayed::Immediate(mut filter)) => {
+            let mut filtered = Vec::new();
+            let read = filter.read_to_end(&mut filtered);
+            read.map_err(|e| e.to_string())?;
+            Ok(Some(filtered))
+        }
+        ToWorktreeOutcome::Process(MaybeDelayed::Delayed(_)) => {
+            Err("it delays its answer although it was not asked to".into())
+        }
+    }
+}
+
+/// The attributes of a tree, as far as these paths see them: where it is checked out they decide,
+/// not those that lie in the worktree now (gitattributes(5)).
+fn attributes_of<'p>(
     git: &gix::Repository,
-    plan: &Plan,
-    writes: &[(usize, &Change)],
+    tree: ObjectId,
+    paths: impl Iterator<Item = &'p BStr>,
 ) -> Result<Stack, CheckoutError> {
     let mut folders: BTreeSet<BString> = BTreeSet::new();
-    for (_, change) in writes {
-        let mut path: &BStr = change.path.as_bstr();
+    for mut path in paths {
         while let Some(slash) = path.rfind_byte(b'/') {
             path = path[..slash].as_bstr();
             if !folders.insert(path.to_owned()) {
@@ -292,7 +391,7 @@ fn attributes_of(
             file.push(b'/');
         }
         file.extend_from_slice(b".gitattributes");
-        if let Some(entry) = entry_at(git, plan.to, file.as_bstr())? {
+        if let Some(entry) = entry_at(git, tree, file.as_bstr())? {
             let stat = Stat::default();
             state.dangerously_push_entry(
                 stat,

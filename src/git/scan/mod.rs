@@ -291,20 +291,6 @@ impl Scanner {
         Ok(found == Some((expected.mode, expected.id)))
     }
 
-    /// What lies at a path now, hashed as a scan would that knows this mode of it; `None` where there
-    /// is nothing that Git could keep.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn hash_now(
-        &mut self,
-        path: &BStr,
-        tracked: Option<Mode>,
-    ) -> Result<Option<(Mode, ObjectId)>, ScanError> {
-        let lies_at = self.worktree.root.join(OsStr::from_bytes(path));
-        self.hash_at(path, tracked, &lies_at)
-    }
-
     fn hash_at(
         &mut self,
         path: &BStr,

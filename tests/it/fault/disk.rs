@@ -46,6 +46,9 @@ impl Drop for Mount {
     }
 }
 
+/// No write-back by itself within the test: what is not synced stays in the page cache.
+const OPTIONS: &str = "loop,commit=3600,errors=remount-ro";
+
 /// An ext4 filesystem in an image file.
 pub struct ImageDisk {
     // In this order: unmounted before the folder is removed.
@@ -68,8 +71,7 @@ impl ImageDisk {
             skip(test, "there is no mkfs.ext4");
             return None;
         }
-        // No write-back by itself within the test: what is not synced stays in the page cache.
-        Self::mounted(test, folder, image, "loop,commit=3600,errors=remount-ro")
+        Self::mounted(test, folder, image, OPTIONS)
     }
 
     fn mounted(test: &str, folder: TempDir, image: PathBuf, options: &str) -> Option<Self> {
@@ -96,6 +98,27 @@ impl ImageDisk {
             .args([&self.image, &image]))
         .ok();
         Self::mounted(test, folder, image, "loop").expect("a copy mounts as its original did")
+    }
+
+    /// A power cut at this moment: what only sat in the page cache is gone. Nobody may have anything
+    /// open on it.
+    pub fn lose_power(&mut self) {
+        let lost = self.image.with_extension("lost");
+        run(Command::new("cp")
+            .arg("--sparse=always")
+            .args([&self.image, &lost]))
+        .ok();
+        let at = &self.mount.at;
+        // A process that was killed may hold it for another moment.
+        crate::harness::eventually("nobody holds the disk", || {
+            let ran = Command::new("umount").arg(at).output().unwrap();
+            ran.status.success().then_some(())
+        });
+        fs::rename(&lost, &self.image).unwrap();
+        run(Command::new("mount")
+            .args(["-t", "ext4", "-o", OPTIONS])
+            .args([&self.image, at]))
+        .ok();
     }
 
     /// Makes the kernel find an error in it, after which it is read-only; false where it cannot.

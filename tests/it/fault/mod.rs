@@ -31,16 +31,24 @@ pub enum Act {
     FailOn(i32),
     /// Hold every call from this one on until disarmed.
     Hold,
+    /// Kill the daemon; a program of its that makes the call goes on.
+    Orphan,
 }
 
 /// Which calls count; mirrored in fault.c.
 pub mod kinds {
     pub const WRITE: u32 = 1;
     pub const SYNC: u32 = 2;
+    pub const NAME: u32 = 4;
+    pub const CREATE: u32 = 8;
     pub const TRUNCATE: u32 = 16;
     /// Not one of those that change something, and not in `ALL`.
     pub const READ: u32 = 256;
     pub const ALL: u32 = 63;
+    /// All but what is written into the database; its syncs count.
+    pub const LEAN: u32 = ALL | 1 << 30;
+    /// The same without what is written among Git's objects.
+    pub const NO_OBJECTS: u32 = LEAN | 1 << 29;
 }
 
 /// The first call that was acted on.
@@ -104,7 +112,9 @@ impl Fault {
 
     /// From the next arming on, only files whose path ends so count.
     pub fn only(&self, end: &str) {
-        self.control.write_all_at(end.as_bytes(), 256).unwrap();
+        let mut only = [0; 64];
+        only[..end.len()].copy_from_slice(end.as_bytes());
+        self.control.write_all_at(&only, 256).unwrap();
     }
 
     /// The library, the control file and the watched folder.
@@ -121,6 +131,7 @@ impl Fault {
             Act::Fail(error) => (3, error as u32, 0),
             Act::FailOn(error) => (3, error as u32, 1),
             Act::Hold => (5, 0, 0),
+            Act::Orphan => (6, 0, 0),
         };
         for (index, value) in [at, error, kinds, lasting, 0, 0, 0, 0]
             .into_iter()

@@ -10,6 +10,8 @@ use uuid::Uuid;
 pub struct Stored {
     /// Rows of the operation log, by the key that the test gave as the acting agent.
     pub log: HashMap<String, u32>,
+    /// The same by key and verb.
+    pub verbs: HashMap<(String, String), u32>,
     /// Recorded answers.
     pub answers: HashMap<Uuid, u32>,
     /// Registered hooks and their commands.
@@ -58,6 +60,13 @@ pub fn stored(store_dir: &Path) -> Stored {
         .unwrap();
     let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
     stored.log = rows.unwrap().map(Result::unwrap).collect();
+    let mut rows = database
+        .prepare(
+            "SELECT agent, verb, count(*) FROM operation WHERE agent IS NOT NULL GROUP BY 1, 2",
+        )
+        .unwrap();
+    let rows = rows.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)));
+    stored.verbs = rows.unwrap().map(Result::unwrap).collect();
     let mut rows = database
         .prepare("SELECT client_operation_id, count(*) FROM operation_dedup GROUP BY 1")
         .unwrap();

@@ -1,0 +1,109 @@
+//! A call on files that fails half-way through a capture or a restore (G10): the error says why, the
+//! worktree is as before, nothing acknowledged is lost, and the next call works.
+
+use nix::libc::{EACCES, EIO, ENOSPC};
+use uuid::Uuid;
+
+use crate::{
+    fault::{Act, Fault, kinds, reason},
+    harness::Daemon,
+    scenes::{self, Scene},
+    states::content,
+};
+
+/// Reasons that are about the disk or the worktree, and not a fault of the daemon.
+const HONEST: &[&str] = &[
+    "STORE_FULL",
+    "STORE_READ_ONLY",
+    "STORE_IO",
+    "WORKTREE_UNREADABLE",
+    "WORKTREE_CHANGED",
+    "REPOSITORY_REFUSED",
+    "INDEX_LOCKED",
+];
+
+/// Has each of those steps fail that are `of` apart, once, or for good until the next start.
+async fn walk(test: &str, scene: &Scene, act: Act, (from, of): (u32, usize)) {
+    let repo = &scene.repo;
+    let Some(fault) = Fault::beside(test, &repo.around(), &repo.around()) else {
+        return;
+    };
+    let (mut refused, mut harmless) = (0, 0);
+    for step in (from..).step_by(of) {
+        assert!(step < 1000);
+        scene.reset();
+        let mut daemon = Daemon::spawn(fault.serve(repo));
+        daemon.wait_for_line("serving");
+        let channel = repo.channel().await;
+        let key = Uuid::new_v4();
+        fault.arm(act, step, scene.kinds());
+        let answer = scene.call(&channel, key).await;
+        let hit = fault.hit();
+        let lasting = matches!(act, Act::FailOn(_));
+        fault.disarm();
+        let Some(hit) = hit else {
+            answer.unwrap();
+            break;
+        };
+        let when = format!("step {step} failed, {hit:?}, {answer:?}");
+        match &answer {
+            Ok(_) => harmless += 1,
+            Err(status) => {
+                refused += 1;
+                let failed_store = ["STORE_STOPPED", "STORE_LOST", ""].contains(&&*reason(status));
+                assert!(
+                    HONEST.contains(&&*reason(status)) || failed_store,
+                    "{when}: {:#?}",
+                    daemon.log()
+                );
+                assert!(!status.message().contains("Os {"), "{when}");
+                if !lasting {
+                    assert_eq!(content(repo.root()), scene.before, "{when}");
+                }
+            }
+        }
+        // A failed sync of the log ends the daemon, and what fails for good may need a start.
+        let wal = hit.kind == kinds::SYNC && hit.path.contains("heddle.db");
+        if (wal && answer.is_err()) || lasting {
+            if lasting {
+                daemon.crash();
+            } else {
+                daemon.wait();
+            }
+            daemon = repo.serve();
+        }
+        let channel = repo.channel().await;
+        let again = scene.call(&channel, key).await;
+        let again = again.unwrap_or_else(|status| panic!("{when}: then {status:?}"));
+        if let Ok(answer) = &answer {
+            assert_eq!(*answer, again, "{when}");
+        }
+        daemon.crash();
+        // What may be left until the next start is not left after it.
+        let _daemon = repo.serve();
+        scene.check(repo.root(), key, &when);
+        assert_eq!(scene.effects(repo.root(), key), 1, "{when}");
+    }
+    assert!(refused > 0, "no step was refused, and {harmless} harmless");
+}
+
+macro_rules! walks {
+    ($($name:ident: $act:expr, $part:expr, $scene:ident;)*) => {$(
+        #[tokio::test]
+        async fn $name() {
+            let scene = Scene::new(scenes::in_memory(), scenes::$scene).await;
+            walk(stringify!($name), &scene, $act, $part).await;
+        }
+    )*};
+}
+
+walks! {
+    g10_a_step_of_a_capture_that_is_not_allowed_changes_nothing: Act::Fail(EACCES), (1, 2), capture;
+    g10_a_step_of_a_capture_that_fails_changes_nothing: Act::Fail(EIO), (2, 2), capture;
+    g10_a_step_of_a_restore_that_is_not_allowed_is_undone: Act::Fail(EACCES), (1, 3), whole;
+    g10_a_step_of_a_restore_on_a_full_disk_is_undone: Act::Fail(ENOSPC), (2, 3), whole;
+    g10_a_step_of_a_restore_that_fails_is_undone: Act::Fail(EIO), (3, 3), whole;
+    g10_a_step_that_fails_while_the_index_follows_is_undone: Act::Fail(EIO), (1, 4), with_index;
+    g10_a_step_of_a_new_worktree_that_fails_is_undone: Act::Fail(ENOSPC), (1, 5), start;
+    g10_a_restore_that_can_not_even_be_undone_is_at_the_next_start: Act::FailOn(EIO), (1, 4), whole;
+}
