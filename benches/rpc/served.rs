@@ -53,7 +53,7 @@ impl Repo {
 
     /// Gives the store so many ended chains, of a commit of the history each, and Git their refs.
     pub fn keep_chains(&self, count: usize) -> Result {
-        let mut database = Connection::open(self.root.join(".git/heddle/heddle.db"))?;
+        let mut database = Connection::open(self.root().join(".git/heddle/heddle.db"))?;
         let heads = [
             "for-each-ref",
             "--format=%(objectname)",

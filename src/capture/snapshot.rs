@@ -381,7 +381,7 @@ impl Snapshot {
 
 /// What a capture depends on: it is refused when that was changed meanwhile. Which chain is under way
 /// is known when it is committed: a buffered call was tried out on one that was taken back.
-fn tip(thread: Option<&Thread>) -> Option<(&Option<Vec<u8>>, bool, &Option<Vec<u8>>)> {
+fn tip(thread: Option<&Thread>) -> Option<impl PartialEq> {
     thread.map(|thread| {
         let in_chain = thread.chain.is_some();
         (&thread.current_state, in_chain, &thread.chain_head)

@@ -196,7 +196,7 @@ impl ObjectBatch {
             let path = place(&id);
             let folder = path.parent().unwrap_or(&self.folder);
             if !folders.contains(folder) {
-                made |= make_folder(folder)?;
+                made |= make_folder(folder, self.mode)?;
                 folders.insert(folder.to_owned());
             }
             match rename_new(&aside, &path) {
@@ -261,9 +261,13 @@ fn is_empty(path: &Path) -> bool {
 }
 
 /// Makes a folder of objects; answers whether it was not there.
-fn make_folder(folder: &Path) -> Result<bool, ObjectError> {
+fn make_folder(folder: &Path, mode: u32) -> Result<bool, ObjectError> {
     match DirBuilder::new().mode(0o777).create(folder) {
-        Ok(()) => Ok(true),
+        Ok(()) => {
+            // The daemon's umask is not the user's, nor that of those who share the repository.
+            let _ = fs::set_permissions(folder, Permissions::from_mode(mode));
+            Ok(true)
+        }
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(e) => Err(failed("make", folder)(e)),
     }

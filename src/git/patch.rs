@@ -217,7 +217,8 @@ fn parse(output: &[u8]) -> Option<Vec<FileChange>> {
         change.lines = count().zip(count());
         change.binary = change.lines.is_none();
         if change.old_path.is_some() {
-            (fields.next()?, fields.next()?);
+            fields.next()?;
+            fields.next()?;
         }
     }
     Some(changes)

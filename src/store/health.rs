@@ -67,6 +67,11 @@ pub struct Schema {
     pub bytes: u64,
 }
 
+/// A state's raw object id.
+type StateBytes = Vec<u8>;
+/// A tree's raw object id.
+type TreeBytes = Vec<u8>;
+
 impl ReadTx<'_> {
     /// What is wrong with the file, in SQLite's words. Reads all of it.
     pub(crate) fn integrity_faults(&self) -> Result<Vec<String>, Error> {
@@ -117,7 +122,7 @@ impl ReadTx<'_> {
     }
 
     /// Id and tree of every capture, oldest first.
-    pub(crate) fn state_trees(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    pub(crate) fn state_trees(&self) -> Result<Vec<(StateBytes, TreeBytes)>, Error> {
         self.pairs("SELECT state_id, tree FROM state ORDER BY id")
     }
 

@@ -102,8 +102,8 @@ def refusals_carry_their_reason(channel, hooks):
         "repo_path",
     )
     refused(
-        thread_pb2_grpc.ThreadWorkflowServiceStub(channel).ListThreads,
-        thread_pb2.ListThreadsRequest(),
+        thread_pb2_grpc.ThreadWorkflowServiceStub(channel).GetWorkspaceSummary,
+        thread_pb2.GetWorkspaceSummaryRequest(),
         grpc.StatusCode.UNIMPLEMENTED,
         "NOT_IMPLEMENTED",
     )

@@ -4,12 +4,11 @@
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
-    path::Path,
 };
 
 use crate::{
     fault::{Act, Fault, kinds},
-    harness::{TestRepo, eventually, run},
+    harness::{TestRepo, eventually},
     states::{content, hex},
     trees::Served,
 };

@@ -254,11 +254,11 @@ async fn a_call_within_a_transaction_is_not_carried_out_outside_of_it() {
     let channel = repo.channel().await;
     let key = key();
     let mut request = Request::new(keyed("a", &key));
-    request
-        .metadata_mut()
-        .insert("heddle-transaction-id", MetadataValue::from_static("t1"));
+    let unknown = Uuid::new_v4().to_string().parse().unwrap();
+    let metadata = request.metadata_mut();
+    metadata.insert("heddle-transaction-id", unknown);
     let status = hooks(&channel).register_hook(request).await.unwrap_err();
-    assert_refused(&status, Code::Unimplemented, Reason::NotImplemented);
+    assert_refused(&status, Code::NotFound, Reason::TransactionUnknown);
     assert!(hook_names(&channel).await.is_empty());
     register(&channel, "a", &key).await.unwrap();
 }

@@ -313,7 +313,7 @@ async fn a_sound_database_is_not_replaced_and_refs_are_mended_without_a_daemon()
     assert_found(&mended, Found::Repaired, "kept/main/1 is missing");
     assert_found(&mended, Found::Good, "heddle.db is sound");
     assert_eq!(refs(&repo), before);
-    assert_eq!(damaged_files(&repo), [PathBuf::new(); 0]);
+    assert_eq!(damaged_files(&repo), Vec::<PathBuf>::new());
     let now = fs::read(repo.store_dir().join("heddle.db")).unwrap().len();
     assert_eq!(now, operations);
 }

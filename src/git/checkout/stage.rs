@@ -178,7 +178,11 @@ impl Stage {
             .collect();
         let many = files.len() > 64;
         sync(&self.folder, &files, many)?;
-        Ok(sync(&self.folder, &[self.folder.clone()], false)?)
+        Ok(sync(
+            &self.folder,
+            std::slice::from_ref(&self.folder),
+            false,
+        )?)
     }
 
     /// Nothing of it is anybody's: it is removed at once.
