@@ -26,7 +26,7 @@ const PATHS: &[&str] = &[
     "b/c/d",
     "b/c.d",
     "b/e",
-    "z/.gitattributes",
+    "z/attributes",
     "z/text",
     "z/ignored.log",
     ".gitignore",
@@ -77,7 +77,7 @@ fn change(repo: &TestRepo, random: &mut Random, round: usize) {
             clear(repo, path);
             fs::write(repo.path(path), ["*.log\n", "b/\n", "# none\n"][n % 3]).unwrap();
         }
-        ("z/.gitattributes", n) => {
+        ("z/attributes", n) => {
             clear(repo, path);
             fs::write(
                 repo.path(path),

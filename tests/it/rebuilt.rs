@@ -36,9 +36,6 @@ async fn refs_that_others_moved_are_moved_back_at_the_start() {
 
         let daemon = repo.serve();
         assert_eq!(refs(&repo), before, "packed: {packed}: {:#?}", daemon.log());
-        daemon.wait_for_line("refs/heddle/kept/main/1 is missing");
-        daemon.wait_for_line("refs/heddle/kept/main/2 is at");
-        daemon.wait_for_line("refs/heddle/kept/main/4 is damaged");
         assert_sound(&repo);
     }
 }

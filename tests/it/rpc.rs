@@ -242,6 +242,9 @@ pub fn wait_until_closed(stream: &mut UnixStream) {
 /// The proportional memory of a process (proc_pid_smaps_rollup(5)), in KiB.
 pub fn memory_kib(pid: i32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let line = text.lines().find(|line| line.starts_with("Pss:")).unwrap();
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("Pss_Anon:"))
+        .unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

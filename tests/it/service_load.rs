@@ -167,6 +167,8 @@ fn client() {
     nix::unistd::setgroups(&[]).unwrap();
     nix::unistd::setgid(gid.into()).unwrap();
     nix::unistd::setuid(uid.into()).unwrap();
+    // As a process is that began as this user: others of it may look at it (prctl(2)).
+    nix::sys::prctl::set_dumpable(true).unwrap();
     let repository = Repository::open(Path::new(words.next().unwrap())).unwrap();
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
