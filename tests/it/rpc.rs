@@ -239,7 +239,8 @@ pub fn wait_until_closed(stream: &mut UnixStream) {
     }
 }
 
-/// The proportional memory of a process (proc_pid_smaps_rollup(5)), in KiB.
+/// The memory of a process that no file is mapped into (proc_pid_smaps(5)), in KiB: how much of its
+/// program counts would depend on who else runs it.
 pub fn memory_kib(pid: i32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
     let line = text
