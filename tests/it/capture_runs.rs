@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    capture_tree::copy_index,
     harness::{TestRepo, run},
     states::{captured, restore, to_state},
 };
@@ -116,7 +117,7 @@ fn change(repo: &TestRepo, random: &mut Random, round: usize) {
 
 fn gits_tree(repo: &TestRepo) -> String {
     let copy = repo.around().join("throw-away-index");
-    let _ = fs::copy(repo.path(".git/index"), &copy);
+    copy_index(&repo.path(".git/index"), &copy);
     let git = |args: &[&str]| {
         let mut git = repo.command("git");
         run(git

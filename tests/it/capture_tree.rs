@@ -60,17 +60,23 @@ fn taker(repo: &TestRepo) -> Taker {
     )
 }
 
+/// Copies an index, if there is one, with its time: by that Git tells whether a file may have changed
+/// in the moment after it was added ("racy-git" in Git's technical documentation).
+pub fn copy_index(index: &Path, copy: &Path) {
+    let Ok(found) = index.metadata() else {
+        return;
+    };
+    fs::copy(index, copy).unwrap();
+    let times = FileTimes::new().set_modified(found.modified().unwrap());
+    let copy = OpenOptions::new().append(true).open(copy).unwrap();
+    copy.set_times(times).unwrap();
+}
+
 /// What Git makes of the worktree at `root`, on a copy of its index.
 pub fn gits_tree_at(repo: &TestRepo, root: &Path, git_dir: &Path) -> String {
     let copy = repo.around().join("throw-away-index");
     let _ = fs::remove_file(&copy);
-    if let Ok(index) = fs::metadata(git_dir.join("index")) {
-        fs::copy(git_dir.join("index"), &copy).unwrap();
-        // A younger index would vouch for files that were changed right after it was written.
-        let times = FileTimes::new().set_modified(index.modified().unwrap());
-        let copy = OpenOptions::new().append(true).open(&copy).unwrap();
-        copy.set_times(times).unwrap();
-    }
+    copy_index(&git_dir.join("index"), &copy);
     let git = |args: &[&str]| {
         let mut git: Command = repo.command("git");
         run(git
