@@ -10,6 +10,7 @@
 //! | [`local_daemon`] | the life of the process: lock, listener, connections, idle, drain |
 //! | [`grpc_local_impl`] | the services on the wire: protobuf in, domain call, protobuf out |
 //! | [`hook`], [`operation`], [`thread`], [`capture`] | the nouns: types, writes, reads |
+//! | [`checkpoint`] | commits and branch moves of plain Git, put into the log |
 //! | [`upkeep`] | dropping what is past its time, checking and mending what is there |
 //! | [`mutation`] | the one road that every write takes |
 //! | [`store`] | SQLite: one writer, many readers |
@@ -18,6 +19,7 @@
 //! | [`failure`] | the closed list of reasons |
 
 pub mod capture;
+pub mod checkpoint;
 mod child;
 pub mod cli;
 pub mod client;

@@ -33,6 +33,7 @@ pub use status::{code, to_status};
 
 use crate::{
     capture::Captures,
+    checkpoint::Checkpoints,
     command::Reviver,
     failure::Failure,
     git::{IdentitySource, Repository},
@@ -67,6 +68,8 @@ pub struct Services {
     pub hooks: Arc<Hooks>,
     /// Captures and restores.
     pub captures: Arc<Captures>,
+    /// What plain Git did, for the log.
+    pub checkpoints: Arc<Checkpoints>,
     /// The calls that are buffered in transactions.
     pub ledger: Arc<Ledger>,
     /// Notified when a transaction has begun.
@@ -105,15 +108,18 @@ impl Services {
         let reviver = Arc::new(Reviver::new(Arc::clone(hooks.registry())));
         let ledger = Arc::new(Ledger::new(store.clone(), reviver));
         let places = Arc::new(Places::new(repository.clone(), store.clone()));
+        let road = Road::new(
+            store.clone(),
+            &repository,
+            listeners,
+            Arc::clone(&ledger) as _,
+        )?;
+        let checkpoints = Checkpoints::new(Arc::clone(&places), store.clone(), road.clone());
         Ok(Self {
             captures: Arc::new(Captures::new(places)),
+            checkpoints: Arc::new(checkpoints),
             identity: repository.identity_source(),
-            road: Road::new(
-                store.clone(),
-                &repository,
-                listeners,
-                Arc::clone(&ledger) as _,
-            )?,
+            road,
             ledger,
             transactions_changed: Notify::new(),
             transaction_timeout: watch::Sender::new(DEFAULT_TRANSACTION_TIMEOUT),

@@ -11,6 +11,7 @@ use super::{
     proto::v1::{self, operation_log_query_service_server::OperationLogQueryService},
 };
 use crate::{
+    checkpoint::Following,
     failure::{Failure, Reason},
     mutation::Verb,
     operation::{self, Follow, Operation, OperationFilter},
@@ -42,6 +43,9 @@ impl OperationLogQueryService for Arc<Services> {
             ..OperationFilter::default()
         };
         let small = limit <= SMALL_LIMIT && filter == plain;
+        if has_checkpoints(&filter) {
+            self.checkpoints.caught_up().await;
+        }
         let read = move |tx: &crate::store::ReadTx<'_>| {
             let mut left = RESPONSE_LIMIT;
             operation::query(tx, &filter, limit, |operation| {
@@ -79,8 +83,12 @@ impl OperationLogQueryService for Arc<Services> {
             limit => u64::from(limit),
         };
         let filter = filter(query).map_err(|failure| failure.within("query"))?;
+        let following = match has_checkpoints(&filter) {
+            true => Some(self.checkpoints.followed().await),
+            false => None,
+        };
         let follow = Follow::start(self.store.clone(), newest, filter, asked.after_seq).await?;
-        Ok(Response::new(Box::pin(hits(follow, limit))))
+        Ok(Response::new(Box::pin(hits(follow, limit, following))))
     }
 }
 
@@ -109,14 +117,28 @@ impl Services {
     }
 }
 
-fn hits(follow: Follow, limit: u64) -> impl Stream<Item = Result<v1::OperationHit, Status>> + Send {
-    stream::try_unfold((follow, limit), async |(mut follow, left)| {
-        if left == 0 {
-            return Ok(None);
-        }
-        let next = follow.next().await?;
-        Ok(next.map(|operation| (to_proto(operation), (follow, left - 1))))
-    })
+/// The hits of a stream, and for how long Git is followed for it.
+fn hits(
+    follow: Follow,
+    limit: u64,
+    following: Option<Following>,
+) -> impl Stream<Item = Result<v1::OperationHit, Status>> + Send {
+    stream::try_unfold(
+        (follow, limit, following),
+        async |(mut follow, left, git)| {
+            if left == 0 {
+                return Ok(None);
+            }
+            let next = follow.next().await?;
+            Ok(next.map(|operation| (to_proto(operation), (follow, left - 1, git))))
+        },
+    )
+}
+
+/// Whether what plain Git did is asked for as well.
+fn has_checkpoints(filter: &OperationFilter) -> bool {
+    let checkpoint = Verb::Checkpoint.name();
+    filter.without.is_none() && (filter.verbs.is_empty() || filter.verbs.contains(&checkpoint))
 }
 
 fn filter(asked: v1::QueryOperationsRequest) -> Result<OperationFilter, Failure> {

@@ -97,6 +97,12 @@ impl Running {
         if let Err(failure) = extending(reconciled).await {
             tracing::error!("refs/heddle/ may not be as the database has it: {failure}");
         }
+        if let Err(failure) = extending(services.checkpoints.begin()).await {
+            if services.store.has_stopped() {
+                return Err(failure.into());
+            }
+            tracing::error!("what Git does is not in the log yet: {failure}");
+        }
         let routes = services.routes().await;
         let status = Arc::clone(&services.status);
         let pidfile = match listener {
@@ -148,6 +154,9 @@ impl Running {
             ready();
         }
         tell(State::Ready(&self.services.summary()));
+        // What Git did while no daemon ran comes after: however much it is, nobody waits for it here.
+        let checkpoints = Arc::clone(&self.services.checkpoints);
+        tokio::spawn(checkpoints.follow_git(self.draining.clone()));
         let watchdog = tokio::spawn(watchdog(Arc::clone(&self.services)));
         let upkeep = tokio::spawn(upkeep::by_itself(
             self.services.store.clone(),

@@ -91,6 +91,13 @@ pub trait Mutation: Send + 'static {
     /// The entry of the operation log; `None` when nothing changed.
     fn describe(&self, output: &Self::Output) -> Option<Entry>;
 
+    /// The last entry of the operation log that [`Mutation::apply`] added by itself, its id and
+    /// sequence number: for a change that has more of them, or whose entries are somebody else's.
+    fn logged(&self, output: &Self::Output) -> Option<(Uuid, u64)> {
+        let _ = output;
+        None
+    }
+
     /// The refs that the change moves, in this order. They are moved after the commit and before
     /// the answer.
     fn refs(&self, output: &Self::Output) -> Vec<RefMove> {

@@ -115,7 +115,8 @@ impl<M: Mutation> Write for RoadWrite<M> {
             entry: self.mutation.describe(&output),
             refs: self.mutation.refs(&output),
         };
-        let traced = self.projections.write(tx, &self.call.caller, trace)?;
+        let mut traced = self.projections.write(tx, &self.call.caller, trace)?;
+        traced.operation = traced.operation.or(self.mutation.logged(&output));
         let mut told = Told::new(&*self.projections.listeners);
         self.mutation.tell(&output, &mut told);
         let notice = told.write(tx, &self.call.hooks)?;

@@ -210,6 +210,23 @@ const STEPS: &[&str] = &[
         PRIMARY KEY (txn, number)
     ) STRICT, WITHOUT ROWID;
 ",
+    "
+    -- How far HEADs and branches were followed: their moves up to there are in the operation log.
+    CREATE TABLE reflog (
+        name      BLOB PRIMARY KEY,
+        tip       BLOB,
+        mark      TEXT,
+        gone_secs INTEGER
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX reflog_gone ON reflog (gone_secs) WHERE gone_secs IS NOT NULL;
+
+    -- Moves of branches that are in the operation log, and were not in a HEAD's reflog then.
+    CREATE TABLE reflog_unpaired (
+        id   INTEGER PRIMARY KEY,
+        line BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX reflog_unpaired_line ON reflog_unpaired (line);
+",
 ];
 
 /// How many steps the database has taken; refuses one that is not ours or too new. Only reads.

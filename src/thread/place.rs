@@ -130,6 +130,20 @@ impl Places {
         }
     }
 
+    /// The thread that commits of a worktree belong to which are on no branch: the one that it was
+    /// added for, or the one of its detached HEAD. `None` while a branch is checked out. Blocks.
+    ///
+    /// # Errors
+    /// When Git or the store cannot be read.
+    pub fn thread_off_branch(&self, worktree: &Worktree) -> Result<Option<ThreadName>, Failure> {
+        let declared = self.store.read(|tx| tx.threads_at(worktree.key()))?;
+        let on_branch = || Ok::<_, Failure>(self.git_of(worktree)?.head()?.branch.is_some());
+        if declared.is_empty() && on_branch()? {
+            return Ok(None);
+        }
+        self.thread_of(worktree).map(Some)
+    }
+
     /// The thread that a worktree is on: the one it was added for, its branch, or the one that is
     /// remembered for its detached HEAD. Blocks.
     ///

@@ -25,6 +25,7 @@ mod states;
 mod capture_runs;
 mod capture_tree;
 mod captures;
+mod checkpoints;
 mod cli;
 mod cli_capture;
 mod cli_diff;
