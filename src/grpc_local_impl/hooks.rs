@@ -15,10 +15,9 @@ use super::{
 use crate::{
     failure::{Failure, Reason},
     hook::{
-        self, Delivery, DeregisterHook, Hook, HookEvent, RegisterHook, RespondToHook, Subscription,
-        TIMEOUT_LIMIT_MS,
+        self, Delivery, DeregisterHook, Hook, HookEvent, PeerProcess, RegisterHook, RespondToHook,
+        Subscription, TIMEOUT_LIMIT_MS,
     },
-    mutation::blocking,
 };
 
 type Events = Pin<Box<dyn Stream<Item = Result<v1::HookEvent, Status>> + Send>>;
@@ -70,8 +69,8 @@ impl HookService for Arc<Services> {
             asked.timeout_ms,
             asked.fail_open,
         )?;
-        check_unconfined(&request).await?;
-        let mutation = RegisterHook::new(hook, Arc::clone(self.hooks.registry()));
+        let mutation = RegisterHook::new(hook, Arc::clone(self.hooks.registry()))
+            .asked_by(peer_process(&request)?);
         self.change(
             "/heddle.v1.HookService/RegisterHook",
             request,
@@ -203,16 +202,16 @@ impl HookService for Arc<Services> {
     }
 }
 
-/// Accepts a command only from a caller who is no more confined than this process (G5).
-async fn check_unconfined<R>(request: &Request<R>) -> Result<(), Failure> {
-    let connection = request.extensions().get::<ConnectionCalls>().cloned();
-    let connection = connection.ok_or_else(|| {
+/// The process that a request came from: whose commands are run depends on how it is confined (G5).
+fn peer_process<R>(request: &Request<R>) -> Result<Arc<PeerProcess>, Failure> {
+    let connection = request.extensions().get::<ConnectionCalls>();
+    let process = connection.map(|connection| Arc::clone(&connection.process));
+    process.ok_or_else(|| {
         Failure::new(
             Reason::HookFromSandbox,
             "the caller may not register a command: it is not known who it is; connect to the daemon's socket",
         )
-    })?;
-    blocking(move || connection.process.check_unconfined()).await
+    })
 }
 
 fn too_long(ms: u32) -> Failure {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{
-    HOOK_LIMIT, Hook, HookEvent, Hooks, OUTPUT_LIMIT, Registry,
+    HOOK_LIMIT, Hook, HookEvent, Hooks, OUTPUT_LIMIT, PeerProcess, Registry,
     answer::{Answer, extra_signals, shortened},
     check_name, payload,
     subscriber::Claim,
 };
 use crate::{
     failure::{Failure, Reason},
-    mutation::{Entry, Gates, Listeners, Mutation, Parcel, Told, Verb},
+    mutation::{Entry, Gates, Listeners, Mutation, Parcel, Told, Verb, blocking},
     store::WriteTx,
 };
 
@@ -21,17 +21,39 @@ use crate::{
 pub struct RegisterHook {
     hook: Hook,
     registry: Arc<Registry>,
+    /// Who must not be more confined than we are; nobody where it was looked at before.
+    asked_by: Option<Arc<PeerProcess>>,
 }
 
 impl RegisterHook {
     /// The change that puts `hook` into `registry`.
     pub fn new(hook: Hook, registry: Arc<Registry>) -> Self {
-        Self { hook, registry }
+        Self {
+            hook,
+            registry,
+            asked_by: None,
+        }
+    }
+
+    /// The same, asked for by a process: accepted only where that is no more confined than this one
+    /// (G5).
+    pub fn asked_by(mut self, process: Arc<PeerProcess>) -> Self {
+        self.asked_by = Some(process);
+        self
     }
 }
 
 impl Mutation for RegisterHook {
     type Output = Hook;
+
+    /// Here and not before the road: a retry whose answer is recorded registers nothing, and is given
+    /// that answer whoever makes it (G3).
+    async fn prepare(&mut self) -> Result<(), Failure> {
+        match self.asked_by.clone() {
+            Some(process) => blocking(move || process.check_unconfined()).await,
+            None => Ok(()),
+        }
+    }
 
     fn parcel(&self) -> Option<Parcel> {
         Some(Parcel::new("register_hook.1", &self.hook.record()))

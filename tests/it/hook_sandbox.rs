@@ -2,9 +2,13 @@
 
 use std::process::Command;
 
+use heddle_agent::failure::Reason;
+use tonic::Code;
+use uuid::Uuid;
+
 use crate::{
-    harness::{HEDDLE, Ran, TestRepo, is_root, run, skip},
-    rpc::hook_names,
+    harness::{Daemon, HEDDLE, Ran, TestRepo, channel_at, is_root, run, skip},
+    rpc::{assert_refused, hook_names, hooks, keyed},
 };
 
 /// Registers a hook from inside of what `confine` makes; `None` where that cannot be made here.
@@ -127,4 +131,65 @@ async fn a_daemon_inside_of_a_sandbox_serves_those_who_are_in_it_with_it() {
     }
     let said = run(&mut command).ok();
     assert!(said.contains("inside"), "{said}");
+}
+
+/// Passes bytes on between a socket of its own and another: to the daemon it is the caller.
+const GO_BETWEEN: &str = "
+import socket, sys, threading
+def pass_on(a, b):
+    try:
+        while data := a.recv(65536):
+            b.sendall(data)
+    except OSError:
+        pass
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+print('listening', file=sys.stderr, flush=True)
+near = listener.accept()[0]
+far = socket.socket(socket.AF_UNIX)
+far.connect(sys.argv[2])
+threading.Thread(target=pass_on, args=(far, near), daemon=True).start()
+pass_on(near, far)
+";
+
+#[tokio::test]
+async fn g3_a_retry_from_a_sandbox_is_given_the_recorded_answer_and_registers_nothing() {
+    const TEST: &str =
+        "g3_a_retry_from_a_sandbox_is_given_the_recorded_answer_and_registers_nothing";
+    let repo = TestRepo::new();
+    let confine = ["--no-new-privs", "python3", "-c"];
+    let possible = repo.command("setpriv").args(confine).arg("").output();
+    if !possible.is_ok_and(|ran| ran.status.success()) {
+        return skip(TEST, "setpriv or python3 cannot be run here");
+    }
+    let _daemon = repo.serve();
+    let outside = repo.channel().await;
+    let request = keyed("one", &Uuid::new_v4().to_string());
+    let first = hooks(&outside).register_hook(request.clone()).await;
+    let first = first.unwrap().into_inner();
+
+    let near = repo.around().join("near");
+    let mut command = repo.command("setpriv");
+    command
+        .args(confine)
+        .arg(GO_BETWEEN)
+        .args([&near, &repo.socket()]);
+    let between = Daemon::spawn(command);
+    between.wait_for_line("listening");
+    let inside = channel_at(&near).await.unwrap();
+    let again = hooks(&inside).register_hook(request.clone()).await;
+    assert_eq!(again.unwrap().into_inner(), first);
+    // Neither a key of its own nor that key for something else opens a way out.
+    let other = keyed("way-out", &Uuid::new_v4().to_string());
+    let refused = hooks(&inside).register_hook(other).await.unwrap_err();
+    assert_refused(&refused, Code::PermissionDenied, Reason::HookFromSandbox);
+    let reused = keyed("way-out", &request.client_operation_id);
+    let refused = hooks(&inside).register_hook(reused).await.unwrap_err();
+    assert_refused(
+        &refused,
+        Code::FailedPrecondition,
+        Reason::OperationIdReused,
+    );
+    assert_eq!(hook_names(&outside).await, ["one"]);
 }

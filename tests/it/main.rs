@@ -86,6 +86,7 @@ mod threads;
 mod transactions;
 #[allow(dead_code)]
 mod trees;
+mod txn_crash;
 mod upkeep;
 mod wal;
 mod wire;
