@@ -216,7 +216,12 @@ impl ObjectBatch {
             folders.insert(self.folder.clone());
         }
         let folders: Vec<PathBuf> = folders.into_iter().collect();
-        sync(&self.folder, &folders, many)
+        if many {
+            return sync(&self.folder, &folders, many);
+        }
+        // One after the other: they have no content to write, and the first writes the
+        // filesystem's journal for all. Threads would cost more than that.
+        folders.iter().try_for_each(|folder| sync_one(folder))
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

@@ -117,7 +117,6 @@ pub(super) struct Children<'a, P> {
 }
 
 /// A file or folder of a list of paths.
-#[derive(Clone)]
 pub(super) struct Child<'a> {
     pub(super) name: &'a BStr,
     is_folder: bool,

@@ -3,9 +3,11 @@
 //! but new objects and the cache of what was seen.
 
 mod cache;
+mod folder;
 mod index;
 mod read;
 mod rules;
+mod stamps;
 mod tree;
 mod walk;
 
@@ -131,6 +133,7 @@ pub struct Scanned {
     pub read: u64,
     seen: Vec<walk::Seen>,
     made: tree::Made,
+    names: (Vec<(BString, folder::Names)>, usize),
 }
 
 /// Scans one worktree, and remembers what it saw.
@@ -144,6 +147,7 @@ pub struct Scanner {
     /// When the last scan began, in nanoseconds since the Unix epoch.
     scanned_at: i64,
     trees: tree::Trees,
+    folders: folder::Folders,
     /// Changes since the cache was saved.
     unsaved: usize,
 }
@@ -159,6 +163,7 @@ impl Scanner {
             config: ConfigFiles::of(&git.local()),
             listing: Listing::load(&cache_file),
             trees: tree::Trees::default(),
+            folders: folder::Folders::default(),
             index: None,
             scanned_at: 0,
             unsaved: 0,
@@ -186,7 +191,7 @@ impl Scanner {
             self.config = ConfigFiles::of(&self.git.local());
             self.listing = None;
         }
-        self.scanned_at = walk::now_nanos();
+        self.scanned_at = stamps::now_nanos();
         let git = self.git.local();
         self.forget_if_pruned(&git);
         let index = index::UserIndex::current(self.index.take(), &self.worktree, &git)?;
@@ -207,7 +212,8 @@ impl Scanner {
         options: ScanOptions<'_>,
     ) -> Result<Scanned, ScanError> {
         let rules = rules::Rules::new(&self.git, &self.worktree, index);
-        let walk = walk::Walk::new(&self.worktree.root, git, index, &rules, before, options)?;
+        let known = (before, &self.folders);
+        let walk = walk::Walk::new(&self.worktree.root, git, index, &rules, known, options)?;
         let (seen, read) = read::read_unknown(walk.run()?, &walk, objects, before)?;
         let (tree, made) = tree::build(&seen, &walk, objects, before, &self.trees)?;
         Ok(Scanned {
@@ -218,6 +224,7 @@ impl Scanner {
             read,
             seen,
             made,
+            names: walk.into_read(),
         })
     }
 
@@ -227,6 +234,8 @@ impl Scanner {
         let listing = self.listing.get_or_insert_default();
         let gone = listing.follow(scanned.seen, scanned.tree);
         self.trees.follow(scanned.made, gone.then_some(listing));
+        let (names, count) = scanned.names;
+        self.folders.follow(names, count);
     }
 
     /// Objects that were seen may have been pruned with the state that held them.
@@ -244,9 +253,9 @@ impl Scanner {
         let index = self.index.as_ref();
         let index_id = index.and_then(|index| Some(index.entry(index.at_path(path)?).id));
         if let Some(listing) = &mut self.listing
-            && let Ok(Some((stat, _))) = walk::look_at(&absolute)
+            && let Ok(Some((stat, _))) = stamps::look_at(&absolute)
         {
-            listing.put(path, entry, stat, index_id, walk::now_nanos());
+            listing.put(path, entry, stat, index_id, stamps::now_nanos());
             self.trees.forget(path);
             self.unsaved += 1;
         }
@@ -279,12 +288,12 @@ impl Scanner {
         expected: Entry,
     ) -> Result<bool, ScanError> {
         let seen = self.listing.as_ref().and_then(|listing| listing.seen(path));
-        let config = walk::Config::of(&self.git.local())?;
+        let config = stamps::Config::of(&self.git.local())?;
         if let Some(seen) = seen
-            && let Ok(Some((stat, mode))) = walk::look_at(aside)
+            && let Ok(Some((stat, mode))) = stamps::look_at(aside)
             && seen.is(expected)
             && config.believed(mode, Some(expected.mode)) == expected.mode
-            && walk::is_settled(&seen.stat, self.scanned_at)
+            && stamps::is_settled(&seen.stat, self.scanned_at)
             // Being moved changed its ctime.
             && (stat.mtime, stat.ino, stat.size) == (seen.stat.mtime, seen.stat.ino, seen.stat.size)
         {

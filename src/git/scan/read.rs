@@ -25,7 +25,8 @@ use super::{
     cache::is_attribute_file,
     index::UserIndex,
     rules::{Filters, Rules},
-    walk::{Config, Seen, Walk, Walked, look_at, now_nanos, stat_of},
+    stamps::{Config, look_at, now_nanos, stat_of},
+    walk::{Seen, Walk, Walked},
 };
 use crate::git::{
     Error, ObjectBatch,

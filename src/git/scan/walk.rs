@@ -2,43 +2,36 @@
 //! the tree all the same. Each file is looked at once (fstatat(2)); none is read here.
 
 use std::{
-    collections::HashMap,
-    ffi::{CStr, OsStr},
-    io,
+    ffi::OsStr,
     ops::Range,
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::ffi::OsStrExt,
-    },
+    os::{fd::OwnedFd, unix::ffi::OsStrExt},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError, atomic::Ordering},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use gix::{
     ObjectId,
     bstr::{BStr, BString, ByteSlice},
-    index::entry::{Flags, Mode, Stage, Stat, stat, stat::Time},
+    index::entry::{Flags, Mode, Stage, Stat},
 };
 use nix::{
-    dir::{Dir, Type},
     errno::Errno,
-    fcntl::{AtFlags, OFlag, open, openat},
-    sys::stat::{FileStat, Mode as Permissions, SFlag, fstatat},
+    fcntl::{OFlag, open},
+    sys::stat::{Mode as Permissions, SFlag},
 };
 use rayon::prelude::*;
 
 use super::{
     LeftOut, Listing, ScanError, ScanOptions,
-    index::{Child, Children, UserIndex, in_path_order},
+    folder::{Entries, Entry, Folders, Names, Read},
+    index::{Children, UserIndex},
     rules::Rules,
+    stamps::{Config, WithMode, is_file_or_link, is_settled},
 };
-use crate::git::{Error, repo_path::is_safe_name};
-
-/// The kernel stamps files with the time of its last tick, which can be this long ago.
-const TICK: Duration = Duration::from_millis(20);
-/// Where stamps are whole seconds, or two.
-const COARSE: Duration = Duration::from_secs(2);
+use crate::git::repo_path::is_safe_name;
 
 /// Everything that a walk goes by.
 pub(super) struct Walk<'a> {
@@ -50,49 +43,13 @@ pub(super) struct Walk<'a> {
     pub(super) rules: &'a Rules<'a>,
     pub(super) config: Config,
     before: &'a Listing,
+    folders: &'a Folders,
     options: ScanOptions<'a>,
     left_out: Mutex<Vec<LeftOut>>,
-}
-
-/// What Git is configured to believe of a filesystem (git-config(1), core.*).
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Config {
-    file_mode: bool,
-    symlinks: bool,
-    ignore_case: bool,
-    stat: stat::Options,
-}
-
-impl Config {
-    pub(super) fn of(git: &gix::Repository) -> Result<Self, Error> {
-        let config = git.config_snapshot();
-        let yes = |key: &str| config.boolean(key).unwrap_or(true);
-        let stat = git.stat_options().map_err(|e| Error::unreadable(git, &e))?;
-        Ok(Self {
-            file_mode: yes("core.fileMode"),
-            symlinks: yes("core.symlinks"),
-            ignore_case: config.boolean("core.ignoreCase").unwrap_or(false),
-            // Git compares nanoseconds as well.
-            stat: stat::Options {
-                use_nsec: true,
-                ..stat
-            },
-        })
-    }
-
-    /// The mode that Git would believe in, on a filesystem that may not have it.
-    pub(super) fn believed(&self, found: Mode, tracked: Option<Mode>) -> Mode {
-        match (found, tracked) {
-            (Mode::FILE | Mode::FILE_EXECUTABLE, Some(Mode::SYMLINK)) if !self.symlinks => {
-                Mode::SYMLINK
-            }
-            (Mode::FILE | Mode::FILE_EXECUTABLE, tracked) if !self.file_mode => match tracked {
-                Some(Mode::FILE_EXECUTABLE) => Mode::FILE_EXECUTABLE,
-                _ => Mode::FILE,
-            },
-            (found, _) => found,
-        }
-    }
+    /// Names that were not known.
+    read: Mutex<Vec<(BString, Names)>>,
+    /// Folders so far.
+    count: AtomicUsize,
 }
 
 /// A path that belongs to the tree.
@@ -130,42 +87,6 @@ struct Folder {
     before: Range<usize>,
 }
 
-/// What lies in a folder.
-#[derive(Default)]
-struct Entries {
-    /// All names, each with a NUL behind it.
-    names: Vec<u8>,
-    /// In the order of paths: a folder's sort as if it were called `name/`.
-    entries: Vec<Entry>,
-}
-
-struct Entry {
-    /// Where its name is among the names.
-    name: Range<usize>,
-    kind: SFlag,
-    /// Not of a folder.
-    stat: Option<(Stat, bool)>,
-    size: u64,
-}
-
-impl Entries {
-    fn name(&self, entry: &Entry) -> &BStr {
-        self.names[entry.name.clone()].as_bstr()
-    }
-
-    fn has(&self, name: &BStr) -> bool {
-        let find = |is_folder| {
-            let compare = |entry: &Entry| in_path_order(self.key(entry), (name, is_folder));
-            self.entries.binary_search_by(compare).is_ok()
-        };
-        find(false) || find(true)
-    }
-
-    fn key(&self, entry: &Entry) -> (&BStr, bool) {
-        (self.name(entry), entry.kind == SFlag::S_IFDIR)
-    }
-}
-
 /// A path, and its last part.
 #[derive(Clone, Copy)]
 struct Named<'a> {
@@ -182,7 +103,7 @@ enum Part {
 }
 
 /// Entries of a folder that one thread looks at.
-const SHARE: usize = 256;
+pub(super) const SHARE: usize = 256;
 
 impl<'a> Walk<'a> {
     pub(super) fn new(
@@ -190,7 +111,7 @@ impl<'a> Walk<'a> {
         git: &gix::Repository,
         index: &'a UserIndex,
         rules: &'a Rules<'a>,
-        before: &'a Listing,
+        (before, folders): (&'a Listing, &'a Folders),
         options: ScanOptions<'a>,
     ) -> Result<Self, ScanError> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
@@ -207,8 +128,11 @@ impl<'a> Walk<'a> {
             index,
             rules,
             before,
+            folders,
             options,
             left_out: Mutex::default(),
+            read: Mutex::default(),
+            count: AtomicUsize::new(0),
         })
     }
 
@@ -246,23 +170,17 @@ impl<'a> Walk<'a> {
 
     /// What belongs to the tree of a folder, in runs that follow each other.
     fn folder(&self, folder: Folder) -> Result<Vec<Vec<Seen>>, ScanError> {
-        let entries = match self.read(&folder) {
-            Ok(entries) => entries,
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Entries::default(),
-            Err(error) if folder.index.is_empty() => {
-                self.leave_out(
-                    folder.path.trim_end_with(|c| c == '/').as_bstr(),
-                    format!("cannot be read: {}", error.desc()),
-                );
-                return Ok(Vec::new());
-            }
-            Err(error) => {
-                return Err(ScanError::Unreadable {
-                    path: self.absolute(folder.path.as_bstr()),
-                    source: error.into(),
-                });
-            }
+        let (open, names) = match self.folders.open(&self.top, folder.path.as_bstr()) {
+            Ok(opened) => opened,
+            Err(error) => return self.unopened(&folder, error),
         };
+        let tracked = self.config.ignore_case.then(|| self.tracked_in(&folder));
+        let tracked = tracked.map(|tracked| tracked.map(|child| child.name));
+        let entries = match Entries::look(&open, &names, tracked) {
+            Ok(entries) => entries,
+            Err(error) => return self.unopened(&folder, error),
+        };
+        drop(open);
         if let Some(count) = self.options.looked_at {
             count.fetch_add(entries.entries.len() as u64, Ordering::Relaxed);
         }
@@ -290,7 +208,43 @@ impl<'a> Walk<'a> {
             all.sort_by(|a, b| self.path_of(a).cmp(self.path_of(b)));
             runs = vec![all];
         }
+        drop(entries);
+        self.count.fetch_add(1, Ordering::Relaxed);
+        if let Read::Now(names) = names
+            && names.can_be_kept()
+        {
+            let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+            read.push((folder.path, names));
+        }
         Ok(runs)
+    }
+
+    /// What belongs to the tree of a folder that cannot be looked into.
+    fn unopened(&self, folder: &Folder, error: Errno) -> Result<Vec<Vec<Seen>>, ScanError> {
+        match error {
+            Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP => {
+                let gone = self.kept_though_gone(folder, &Entries::default());
+                Ok(vec![gone])
+            }
+            error if folder.index.is_empty() => {
+                self.leave_out(
+                    folder.path.trim_end_with(|c| c == '/').as_bstr(),
+                    format!("cannot be read: {}", error.desc()),
+                );
+                Ok(Vec::new())
+            }
+            error => Err(ScanError::Unreadable {
+                path: self.absolute(folder.path.as_bstr()),
+                source: error.into(),
+            }),
+        }
+    }
+
+    /// The names that were read, for the next scan; and how many folders there are.
+    pub(super) fn into_read(self) -> (Vec<(BString, Names)>, usize) {
+        let read = self.read.into_inner();
+        let read = read.unwrap_or_else(PoisonError::into_inner);
+        (read, self.count.into_inner())
     }
 
     /// What the index has in a folder.
@@ -307,7 +261,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The files of a folder that belong to the tree, and the folders that are to be walked.
-    fn parts(&self, folder: &Folder, entries: &Entries) -> Result<Vec<Part>, ScanError> {
+    fn parts(&self, folder: &Folder, entries: &Entries<'_>) -> Result<Vec<Part>, ScanError> {
         if entries.entries.len() <= SHARE {
             return self.share(folder, entries, &entries.entries);
         }
@@ -322,7 +276,7 @@ impl<'a> Walk<'a> {
     fn share(
         &self,
         folder: &Folder,
-        entries: &Entries,
+        entries: &Entries<'_>,
         share: &[Entry],
     ) -> Result<Vec<Part>, ScanError> {
         let Some(first) = share.first() else {
@@ -332,8 +286,9 @@ impl<'a> Walk<'a> {
         let mut index = self.tracked_in(folder).from(first);
         let mut before = self.seen_in(folder).from(first);
         let mut parts = Vec::new();
-        let mut files = Vec::new();
-        let mut path = folder.path.clone();
+        let mut files = Vec::with_capacity(share.len());
+        let mut path = BString::from(Vec::with_capacity(folder.path.len() + 64));
+        path.extend_from_slice(&folder.path);
         for entry in share {
             let name = entries.name(entry);
             path.truncate(folder.path.len());
@@ -385,53 +340,6 @@ impl<'a> Walk<'a> {
         }
         let path = path.to_owned();
         Seen::New(Box::new(Walked { path, ..walked }))
-    }
-
-    /// The folder's entries that can matter.
-    fn read(&self, folder: &Folder) -> Result<Entries, Errno> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        // With a slash at its end, a link would be followed.
-        let path = folder.path.strip_suffix(b"/").unwrap_or(b".");
-        let mut open = Dir::from_fd(openat(&self.top, path, flags, Permissions::empty())?)?;
-        let mut names = Vec::new();
-        let mut found: Vec<(Range<usize>, Option<Type>)> = Vec::new();
-        for entry in open.iter() {
-            let entry = entry?;
-            let name = entry.file_name().to_bytes_with_nul();
-            let bytes = &name[..name.len() - 1];
-            let ours = folder.path.is_empty() && bytes == b".heddle";
-            if matches!(bytes, b"." | b".." | b".git") || ours {
-                continue;
-            }
-            let at = names.len();
-            names.extend_from_slice(name);
-            found.push((at..at + bytes.len(), entry.file_type()));
-        }
-        let descriptor = open.as_fd();
-        if self.config.ignore_case {
-            spell_as_tracked(descriptor, &mut names, &found, self.tracked_in(folder));
-        }
-        let look = |(name, kind): (Range<usize>, Option<Type>)| {
-            look(descriptor, &names[name.start..=name.end], name, kind)
-        };
-        let looked: Vec<_> = if found.len() > 2 * SHARE {
-            found
-                .into_par_iter()
-                .with_min_len(SHARE / 2)
-                .map(look)
-                .collect()
-        } else {
-            found.into_iter().map(look).collect()
-        };
-        let looked = looked.into_iter().filter_map(Result::transpose);
-        let mut ordered = looked.collect::<Result<Vec<_>, _>>()?;
-        let mut entries = Entries {
-            names,
-            entries: Vec::new(),
-        };
-        ordered.sort_unstable_by(|a, b| in_path_order(entries.key(a), entries.key(b)));
-        entries.entries = ordered;
-        Ok(entries)
     }
 
     fn file(
@@ -638,7 +546,7 @@ impl<'a> Walk<'a> {
 
     /// Tracked paths that are not there and yet belong to the tree: outside of a sparse checkout, or
     /// assumed to be unchanged.
-    fn kept_though_gone(&self, folder: &Folder, entries: &Entries) -> Vec<Seen> {
+    fn kept_though_gone(&self, folder: &Folder, entries: &Entries<'_>) -> Vec<Seen> {
         if !self.index.has_skipped() {
             return Vec::new();
         }
@@ -664,62 +572,6 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// One name in an open folder: its type and, unless it is a folder, its stat(2). `None` if it is
-/// gone already.
-fn look(
-    folder: BorrowedFd<'_>,
-    with_nul: &[u8],
-    name: Range<usize>,
-    kind: Option<Type>,
-) -> Result<Option<Entry>, Errno> {
-    if kind == Some(Type::Directory) {
-        return Ok(Some(Entry {
-            name,
-            kind: SFlag::S_IFDIR,
-            stat: None,
-            size: 0,
-        }));
-    }
-    let path = CStr::from_bytes_with_nul(with_nul).map_err(|_| Errno::EINVAL)?;
-    match fstatat(folder, path, AtFlags::AT_SYMLINK_NOFOLLOW) {
-        Ok(found) => Ok(Some(Entry {
-            name,
-            kind: SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT,
-            stat: Some(stat_of(&found)),
-            size: found.st_size as u64,
-        })),
-        Err(Errno::ENOENT) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Git goes on calling a file or folder as it is tracked, where the filesystem takes both spellings
-/// for the same (git-config(1), core.ignoreCase).
-fn spell_as_tracked<'a>(
-    folder: BorrowedFd<'_>,
-    names: &mut [u8],
-    found: &[(Range<usize>, Option<Type>)],
-    tracked: impl Iterator<Item = Child<'a>>,
-) {
-    let tracked: HashMap<Vec<u8>, &BStr> = tracked
-        .map(|child| (child.name.to_ascii_lowercase(), child.name))
-        .collect();
-    let look = |name: &[u8]| {
-        let found = fstatat(folder, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
-        Some((found.st_dev, found.st_ino))
-    };
-    for (place, _) in found {
-        let name = &mut names[place.clone()];
-        let tracked = tracked.get(&name.to_ascii_lowercase());
-        if let Some(tracked) = tracked.filter(|tracked| ***tracked != *name)
-            && look(name).is_some_and(|place| look(tracked) == Some(place))
-        {
-            // As long as the other: only the case of ASCII letters differs.
-            name.copy_from_slice(tracked);
-        }
-    }
-}
-
 fn link_to_commit(id: ObjectId) -> Walked {
     Walked {
         path: BString::default(),
@@ -729,73 +581,5 @@ fn link_to_commit(id: ObjectId) -> Walked {
         remembered: false,
         index_id: None,
         seen_at: 0,
-    }
-}
-
-fn is_file_or_link(kind: SFlag) -> bool {
-    kind == SFlag::S_IFREG || kind == SFlag::S_IFLNK
-}
-
-/// Whether a file that was read at `seen_at` cannot have been changed since without its stamps
-/// telling.
-pub(super) fn is_settled(stat: &Stat, seen_at: i64) -> bool {
-    let newest = [stat.mtime, stat.ctime]
-        .map(|time| i64::from(time.secs) * 1_000_000_000 + i64::from(time.nsecs))
-        .into_iter()
-        .max()
-        .unwrap_or(i64::MAX);
-    let whole = stat.mtime.nsecs == 0 && stat.ctime.nsecs == 0;
-    let wait = if whole { COARSE } else { TICK };
-    newest.saturating_add(wait.as_nanos() as i64) <= seen_at
-}
-
-/// Now, in nanoseconds since the Unix epoch.
-pub(super) fn now_nanos() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| now.as_nanos() as i64)
-}
-
-trait WithMode {
-    fn with_mode(self, kind: SFlag) -> (Stat, Mode);
-}
-
-impl WithMode for (Stat, bool) {
-    fn with_mode(self, kind: SFlag) -> (Stat, Mode) {
-        let mode = match (kind, self.1) {
-            (SFlag::S_IFLNK, _) => Mode::SYMLINK,
-            (_, true) => Mode::FILE_EXECUTABLE,
-            (_, false) => Mode::FILE,
-        };
-        (self.0, mode)
-    }
-}
-
-/// A stat(2) as Git's index keeps it, cut to 32 bits; and whether its owner may execute it.
-pub(super) fn stat_of(found: &FileStat) -> (Stat, bool) {
-    let time = |secs: i64, nsecs: i64| Time {
-        secs: secs as u32,
-        nsecs: nsecs as u32,
-    };
-    let stat = Stat {
-        mtime: time(found.st_mtime, found.st_mtime_nsec),
-        ctime: time(found.st_ctime, found.st_ctime_nsec),
-        dev: found.st_dev as u32,
-        ino: found.st_ino as u32,
-        uid: found.st_uid,
-        gid: found.st_gid,
-        size: found.st_size as u32,
-    };
-    (stat, found.st_mode & 0o100 != 0)
-}
-
-/// What is at a path now, links not followed; `None` if nothing is, or nothing that Git keeps.
-pub(super) fn look_at(path: &Path) -> io::Result<Option<(Stat, Mode)>> {
-    match nix::sys::stat::lstat(path) {
-        Ok(found) => {
-            let kind = SFlag::from_bits_truncate(found.st_mode) & SFlag::S_IFMT;
-            Ok(is_file_or_link(kind).then(|| stat_of(&found).with_mode(kind)))
-        }
-        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
-        Err(error) => Err(error.into()),
     }
 }
