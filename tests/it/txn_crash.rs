@@ -167,8 +167,12 @@ async fn walk(test: &str, asked: Asked, act: Act, of: usize) {
         daemon.wait_for_line("serving");
         let channel = repo.channel().await;
         let key = Uuid::new_v4();
-        // Every call on files but what is written into the database.
-        fault.arm(act, step, kinds::LEAN);
+        // A commit is one by what is written into the database; the others have files before that.
+        let kinds = match asked {
+            Asked::Commit => kinds::ALL,
+            _ => kinds::LEAN,
+        };
+        fault.arm(act, step, kinds);
         let answer = call(&channel, asked, &id, key).await;
         drop(channel);
         let hit = fault.hit();
