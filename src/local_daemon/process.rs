@@ -70,13 +70,17 @@ pub fn lock_holder(path: &Path) -> Option<i32> {
         nix::sys::stat::major(device),
         nix::sys::stat::minor(device)
     );
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    let holders = holders_of(&locks, &inode.to_string());
-    let exact = holders.iter().find(|(found, _)| *found == device);
-    // Btrfs gives stat(2) another device than the kernel's list of locks, and an inode alone may be
-    // another filesystem's: then it must be the process that has this very file open.
-    let opened = || holders.iter().find(|(_, pid)| has_open(*pid, path));
-    exact.or_else(opened).map(|(_, pid)| *pid)
+    let look = || {
+        let locks = std::fs::read_to_string("/proc/locks").ok()?;
+        let holders = holders_of(&locks, &inode.to_string());
+        // Btrfs gives stat(2) another device than the kernel's list of locks, and an inode alone may
+        // be another filesystem's: then it must be the process that has this very file open.
+        let exact = holders.iter().find(|(found, _)| *found == device);
+        let opened = || holders.iter().find(|(_, pid)| has_open(*pid, path));
+        exact.or_else(opened).map(|(_, pid)| *pid)
+    };
+    // The list is read in pieces: while others take and leave locks, a line of it can be missed.
+    (0..3).find_map(|_| look())
 }
 
 /// Whether a process of ours has a file open (proc_pid_fd(5)).
