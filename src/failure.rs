@@ -58,6 +58,7 @@ reasons! {
     PathInTheWay = "PATH_IN_THE_WAY": "Something that no capture holds is where a file is to be, or a path must not be written. Nothing was changed.",
     PathUnknown = "PATH_UNKNOWN": "Neither the worktree nor the state has the path.",
     IndexLocked = "INDEX_LOCKED": "Another Git process has the index locked. Nothing was changed. Try again when it has ended.",
+    TreeTooDeep = "TREE_TOO_DEEP": "Folders of a state lie more than 2,048 deep in each other, which is what Git reads (`core.maxTreeDepth`). Nothing was changed.",
     PathInvalid = "PATH_INVALID": "A path leads out of the worktree, or into Git's own folder.",
     TransactionUnknown = "TRANSACTION_UNKNOWN": "There is no transaction of this id, or it ended more than 7 days ago.",
     TransactionActive = "TRANSACTION_ACTIVE": "A transaction is active on this thread already.",

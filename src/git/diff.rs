@@ -1,6 +1,9 @@
 //! How two trees differ, path by path, and a tree that is one of them but for some paths.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, btree_map},
+    mem,
+};
 
 use gix::{
     ObjectId,
@@ -9,7 +12,9 @@ use gix::{
     objs::{Kind, TreeRefIter, tree::EntryMode},
 };
 
-use super::{Error, ObjectBatch, ObjectError, RepoPath};
+use super::{
+    Error, ObjectBatch, ObjectError, RepoPath, repository::MAX_TREE_DEPTH, wanted::Wanted,
+};
 use crate::failure::Failure;
 
 /// What a tree has at a path: never a folder.
@@ -36,7 +41,7 @@ pub struct Change {
 /// Folders that are equal are not read.
 ///
 /// # Errors
-/// When an object cannot be read.
+/// When an object cannot be read, and when folders lie too deep.
 pub fn diff_trees(
     git: &gix::Repository,
     from: ObjectId,
@@ -44,32 +49,47 @@ pub fn diff_trees(
     paths: &[RepoPath],
 ) -> Result<Vec<Change>, Error> {
     let mut changes = Vec::new();
-    diff_folder(
-        git,
-        &BString::default(),
-        Some(from),
-        Some(to),
-        paths,
-        &mut changes,
-    )?;
+    if from == to {
+        return Ok(changes);
+    }
+    let mut open = vec![Both {
+        path: BString::default(),
+        from: Some(from),
+        to: Some(to),
+        depth: 0,
+    }];
+    let wanted = Wanted::new(paths);
+    while let Some(both) = open.pop() {
+        diff_folder(git, both, &mut open, &wanted, &mut changes)?;
+    }
     changes.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(changes)
 }
 
 type Folder = BTreeMap<BString, (EntryMode, ObjectId)>;
 
-fn diff_folder(
-    git: &gix::Repository,
-    prefix: &BString,
+/// A folder in both trees, or in one of them.
+struct Both {
+    /// Empty, or with a slash at its end.
+    path: BString,
     from: Option<ObjectId>,
     to: Option<ObjectId>,
-    paths: &[RepoPath],
+    /// Folders that it lies in.
+    depth: usize,
+}
+
+/// What differs in one folder; the folders in it that do are added to `open`.
+fn diff_folder(
+    git: &gix::Repository,
+    both: Both,
+    open: &mut Vec<Both>,
+    wanted: &Wanted<'_>,
     changes: &mut Vec<Change>,
 ) -> Result<(), Error> {
-    if from == to {
-        return Ok(());
+    if both.depth > MAX_TREE_DEPTH {
+        return Err(Error::too_deep(both.path.as_bstr()));
     }
-    let (from, to) = (read(git, from)?, read(git, to)?);
+    let (from, to) = (read(git, both.from)?, read(git, both.to)?);
     let mut names: Vec<&BString> = from.keys().chain(to.keys()).collect();
     names.sort_unstable();
     names.dedup();
@@ -78,9 +98,10 @@ fn diff_folder(
         if before == after {
             continue;
         }
-        let mut path = prefix.clone();
+        let mut path = both.path.clone();
         path.extend_from_slice(name);
-        if !is_wanted(path.as_bstr(), paths) {
+        let is_covered = wanted.covers(path.as_bstr());
+        if !is_covered && !wanted.leads_below(path.as_bstr()) {
             continue;
         }
         let change = Change {
@@ -88,33 +109,21 @@ fn diff_folder(
             after: after.and_then(file),
             path: path.clone(),
         };
-        if change.before != change.after && is_covered(path.as_bstr(), paths) {
+        if change.before != change.after && is_covered {
             changes.push(change);
         }
-        path.push(b'/');
-        diff_folder(
-            git,
-            &path,
-            before.and_then(folder),
-            after.and_then(folder),
-            paths,
-            changes,
-        )?;
+        let (from, to) = (before.and_then(folder), after.and_then(folder));
+        if from != to {
+            path.push(b'/');
+            open.push(Both {
+                path,
+                from,
+                to,
+                depth: both.depth + 1,
+            });
+        }
     }
     Ok(())
-}
-
-fn is_covered(path: &BStr, paths: &[RepoPath]) -> bool {
-    paths.is_empty() || paths.iter().any(|wanted| wanted.covers(path))
-}
-
-/// Whether the path, or something below it, is one of those.
-fn is_wanted(path: &BStr, paths: &[RepoPath]) -> bool {
-    let leads_to = |wanted: &RepoPath| {
-        let wanted = wanted.as_bstr();
-        wanted.starts_with(path) && wanted.get(path.len()) == Some(&b'/')
-    };
-    is_covered(path, paths) || paths.iter().any(leads_to)
 }
 
 fn file((mode, id): &(EntryMode, ObjectId)) -> Option<Entry> {
@@ -182,12 +191,12 @@ impl ObjectBatch {
     /// # Errors
     /// When an object cannot be read or written.
     pub fn graft(&self, tree: ObjectId, changes: &[Change]) -> Result<ObjectId, GraftError> {
-        let edits: Vec<(&BStr, Option<Entry>)> = changes
+        let edits: Vec<Edit<'_>> = changes
             .iter()
             .map(|change| (change.path.as_bstr(), change.after))
             .collect();
         let git = self.git().local();
-        match graft_folder(&git, self, Some(tree), &edits)? {
+        match graft(&git, self, tree, edits)? {
             Some(tree) => Ok(tree),
             None => Ok(self.write(&git, Kind::Tree, b"")?),
         }
@@ -214,63 +223,114 @@ impl From<GraftError> for Failure {
     }
 }
 
-fn graft_folder(
+/// A path from some folder, and what it is to have.
+type Edit<'e> = (&'e BStr, Option<Entry>);
+
+/// A folder whose new tree is being made.
+struct Grafted<'e> {
+    name: &'e BStr,
+    entries: Folder,
+    /// Folders in it that are to change.
+    below: btree_map::IntoIter<&'e BStr, Vec<Edit<'e>>>,
+    /// What is to be in it.
+    here: Vec<Edit<'e>>,
+}
+
+/// The folders around the present one wait in a list, and not on the stack.
+fn graft(
     git: &gix::Repository,
     objects: &ObjectBatch,
-    tree: Option<ObjectId>,
-    edits: &[(&BStr, Option<Entry>)],
+    tree: ObjectId,
+    edits: Vec<Edit<'_>>,
 ) -> Result<Option<ObjectId>, GraftError> {
-    let mut entries = read(git, tree)?;
-    let mut below: BTreeMap<&BStr, Vec<(&BStr, Option<Entry>)>> = BTreeMap::new();
-    let mut here = Vec::new();
-    for (path, entry) in edits {
-        match path.split_once_str("/") {
-            Some((name, rest)) => below
-                .entry(name.as_bstr())
-                .or_default()
-                .push((rest.as_bstr(), *entry)),
-            None => here.push((*path, *entry)),
+    let mut around = Vec::new();
+    let mut open = Grafted::open(git, BStr::new(b""), Some(tree), edits)?;
+    loop {
+        if let Some((name, edits)) = open.below.next() {
+            let before = open.entries.get(name).and_then(folder);
+            let inner = Grafted::open(git, name, before, edits)?;
+            around.push(mem::replace(&mut open, inner));
+            continue;
         }
-    }
-    // Files go first, so that a folder can take the place of one.
-    for (name, entry) in &here {
-        if entry.is_none() && entries.get(*name).is_some_and(|(mode, _)| !mode.is_tree()) {
-            entries.remove(*name);
-        }
-    }
-    for (name, edits) in below {
-        let before = entries.get(name).and_then(folder);
-        match graft_folder(git, objects, before, &edits)? {
+        let name = open.name;
+        let tree = open.close(git, objects)?;
+        let Some(outer) = around.pop() else {
+            return Ok(tree);
+        };
+        open = outer;
+        match tree {
             Some(tree) => {
                 let mode = gix::objs::tree::EntryKind::Tree.into();
-                entries.insert(name.to_owned(), (mode, tree));
+                open.entries.insert(name.to_owned(), (mode, tree));
             }
-            None => drop(entries.remove(name)),
+            None => drop(open.entries.remove(name)),
         }
     }
-    for (name, entry) in here {
-        if let Some(entry) = entry
-            && let Some(mode) = entry.mode.to_tree_entry_mode()
-        {
-            entries.insert(name.to_owned(), (mode, entry.id));
+}
+
+impl<'e> Grafted<'e> {
+    fn open(
+        git: &gix::Repository,
+        name: &'e BStr,
+        tree: Option<ObjectId>,
+        edits: Vec<Edit<'e>>,
+    ) -> Result<Self, Error> {
+        let mut entries = read(git, tree)?;
+        let mut below: BTreeMap<&BStr, Vec<Edit<'e>>> = BTreeMap::new();
+        let mut here = Vec::new();
+        for (path, entry) in edits {
+            match path.split_once_str("/") {
+                Some((name, rest)) => below
+                    .entry(name.as_bstr())
+                    .or_default()
+                    .push((rest.as_bstr(), entry)),
+                None => here.push((path, entry)),
+            }
         }
+        // Files go first, so that a folder can take the place of one.
+        for (name, entry) in &here {
+            if entry.is_none() && entries.get(*name).is_some_and(|(mode, _)| !mode.is_tree()) {
+                entries.remove(*name);
+            }
+        }
+        Ok(Self {
+            name,
+            entries,
+            below: below.into_iter(),
+            here,
+        })
     }
-    if entries.is_empty() {
-        return Ok(None);
+
+    /// Its new tree; `None` if nothing is in it.
+    fn close(
+        mut self,
+        git: &gix::Repository,
+        objects: &ObjectBatch,
+    ) -> Result<Option<ObjectId>, ObjectError> {
+        for (name, entry) in self.here {
+            if let Some(entry) = entry
+                && let Some(mode) = entry.mode.to_tree_entry_mode()
+            {
+                self.entries.insert(name.to_owned(), (mode, entry.id));
+            }
+        }
+        if self.entries.is_empty() {
+            return Ok(None);
+        }
+        let mut ordered: Vec<_> = self.entries.into_iter().collect();
+        let key = |(name, (mode, _)): &(BString, (EntryMode, ObjectId))| {
+            let mut key = name.clone();
+            key.extend(mode.is_tree().then_some(b'/'));
+            key
+        };
+        ordered.sort_by_cached_key(key);
+        let mut bytes = Vec::new();
+        for (name, (mode, id)) in ordered {
+            bytes.extend_from_slice(format!("{:o} ", mode.value()).as_bytes());
+            bytes.extend_from_slice(&name);
+            bytes.push(0);
+            bytes.extend_from_slice(id.as_bytes());
+        }
+        Ok(Some(objects.write(git, Kind::Tree, &bytes)?))
     }
-    let mut ordered: Vec<_> = entries.into_iter().collect();
-    let key = |(name, (mode, _)): &(BString, (EntryMode, ObjectId))| {
-        let mut key = name.clone();
-        key.extend(mode.is_tree().then_some(b'/'));
-        key
-    };
-    ordered.sort_by_cached_key(key);
-    let mut bytes = Vec::new();
-    for (name, (mode, id)) in ordered {
-        bytes.extend_from_slice(format!("{:o} ", mode.value()).as_bytes());
-        bytes.extend_from_slice(&name);
-        bytes.push(0);
-        bytes.extend_from_slice(id.as_bytes());
-    }
-    Ok(Some(objects.write(git, Kind::Tree, &bytes)?))
 }

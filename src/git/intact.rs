@@ -1,16 +1,26 @@
 //! Whether all of a state is there: its commit, its folders, its files.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, vec};
 
 use gix::{ObjectId, objs::tree::EntryKind};
 
-use super::{Error, GitDir, StateId};
+use super::{Error, GitDir, StateId, repository::MAX_TREE_DEPTH};
 
 /// Looks at states. What one was found to have is not looked for again in the next.
 pub struct Intact {
     git: gix::Repository,
     /// The first fault in each tree and file that was looked at.
     seen: HashMap<ObjectId, Option<String>>,
+}
+
+/// What a tree has of one name.
+type Row = (EntryKind, String, ObjectId);
+
+/// A folder that is being looked at.
+struct Open {
+    tree: ObjectId,
+    path: String,
+    rest: vec::IntoIter<Row>,
 }
 
 impl Intact {
@@ -32,41 +42,70 @@ impl Intact {
             Ok(found) if found.detach() != tree => {
                 Some(format!("its commit has the tree {found} and not {tree}"))
             }
-            Ok(_) => self.tree(tree, ""),
+            Ok(_) => self.tree(tree),
         }
     }
 
-    fn tree(&mut self, tree: ObjectId, path: &str) -> Option<String> {
+    /// The first fault in a tree. The folders around the present one wait in a list, and not on the
+    /// stack: a tree may be as deep as somebody made it.
+    fn tree(&mut self, tree: ObjectId) -> Option<String> {
+        let mut open = Vec::new();
+        let mut fault = self.enter(tree, "", &mut open);
+        while fault.is_none() {
+            let Some(folder) = open.last_mut() else {
+                return None;
+            };
+            let Some((kind, name, id)) = folder.rest.next() else {
+                self.seen.insert(folder.tree, None);
+                open.pop();
+                continue;
+            };
+            let path = match folder.path.as_str() {
+                "" => name,
+                path => format!("{path}/{name}"),
+            };
+            fault = match kind {
+                EntryKind::Tree => self.enter(id, &path, &mut open),
+                // Another repository's.
+                EntryKind::Commit => None,
+                _ => self.file(id, &path),
+            };
+        }
+        for folder in open {
+            self.seen.insert(folder.tree, fault.clone());
+        }
+        fault
+    }
+
+    /// Goes into a folder that was not looked at yet; answers what is wrong with it by itself.
+    fn enter(&mut self, tree: ObjectId, path: &str, open: &mut Vec<Open>) -> Option<String> {
         if tree.is_empty_tree() {
             return None;
         }
         if let Some(known) = self.seen.get(&tree) {
             return known.clone();
         }
-        let fault = self.entries(tree, path);
-        self.seen.insert(tree, fault.clone());
-        fault
-    }
-
-    fn entries(&mut self, tree: ObjectId, path: &str) -> Option<String> {
-        let Some(entries) = self.read(tree) else {
-            return Some(match path {
-                "" => format!("its tree {tree} is missing or damaged"),
-                path => format!("the folder {path} ({tree}) is missing or damaged"),
-            });
-        };
-        entries.into_iter().find_map(|(kind, name, id)| {
-            let path = match path {
-                "" => name,
-                path => format!("{path}/{name}"),
-            };
-            match kind {
-                EntryKind::Tree => self.tree(id, &path),
-                // Another repository's.
-                EntryKind::Commit => None,
-                _ => self.file(id, &path),
+        if open.len() > MAX_TREE_DEPTH {
+            return Some(Error::too_deep(path.into()).to_string());
+        }
+        match self.read(tree) {
+            Some(entries) => {
+                open.push(Open {
+                    tree,
+                    path: path.to_owned(),
+                    rest: entries.into_iter(),
+                });
+                None
             }
-        })
+            None => {
+                let fault = match path {
+                    "" => format!("its tree {tree} is missing or damaged"),
+                    path => format!("the folder {path} ({tree}) is missing or damaged"),
+                };
+                self.seen.insert(tree, Some(fault.clone()));
+                Some(fault)
+            }
+        }
     }
 
     fn file(&mut self, file: ObjectId, path: &str) -> Option<String> {
@@ -79,7 +118,7 @@ impl Intact {
         fault
     }
 
-    fn read(&self, tree: ObjectId) -> Option<Vec<(EntryKind, String, ObjectId)>> {
+    fn read(&self, tree: ObjectId) -> Option<Vec<Row>> {
         let tree = self.git.find_tree(tree).ok()?;
         let entries = tree.iter().map(|entry| {
             let entry = entry.ok()?;

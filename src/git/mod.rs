@@ -33,6 +33,7 @@ mod revision;
 mod scan;
 mod state_id;
 mod user_index;
+mod wanted;
 mod worktrees;
 
 pub use checkout::{

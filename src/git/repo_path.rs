@@ -73,13 +73,6 @@ impl RepoPath {
     pub fn as_bstr(&self) -> &BStr {
         self.0.as_bstr()
     }
-
-    /// Whether `path` is this one, or lies below it.
-    pub fn covers(&self, path: &BStr) -> bool {
-        self.0.is_empty()
-            || path == self.0
-            || (path.starts_with(&self.0) && path.get(self.0.len()) == Some(&b'/'))
-    }
 }
 
 impl From<PathError> for Failure {

@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use gix::bstr::{BStr, ByteSlice};
+
 use super::{Folders, IdentitySource, filesystem};
 use crate::failure::{Failure, Reason};
 
@@ -69,16 +71,46 @@ pub enum Error {
         /// What the Git library says.
         reason: String,
     },
+    /// A tree's folders lie deeper than they may.
+    #[error(
+        "a tree has folders more than {MAX_TREE_DEPTH} deep, below {folder}: neither heddle nor Git (core.maxTreeDepth) goes so deep; leave that folder out of it"
+    )]
+    TooDeep {
+        /// Where it begins.
+        folder: String,
+    },
     /// Git itself refused something.
     #[error("{0}")]
     Git(String),
 }
+
+/// How deep folders may lie in each other: what Git reads (git-config(1), core.maxTreeDepth), and what
+/// the system's paths have room for.
+pub(super) const MAX_TREE_DEPTH: usize = 2_048;
 
 impl Error {
     pub(super) fn unreadable(git: &gix::Repository, error: &gix::Error) -> Self {
         Self::Unreadable {
             path: git.git_dir().to_owned(),
             reason: error.to_string(),
+        }
+    }
+
+    /// An error about a folder too deep; its path would fill pages.
+    pub(super) fn too_deep(path: &BStr) -> Self {
+        let shown = path
+            .find_char('/')
+            .map_or(path, |slash| path[..slash].as_bstr());
+        Self::TooDeep {
+            folder: super::shown_path(shown),
+        }
+    }
+
+    /// The reason that callers are told.
+    pub(super) fn reason(&self) -> Reason {
+        match self {
+            Self::TooDeep { .. } => Reason::TreeTooDeep,
+            _ => Reason::RepositoryRefused,
         }
     }
 
@@ -98,7 +130,7 @@ impl Error {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Failure::new(Reason::RepositoryRefused, error.to_string())
+        Failure::new(error.reason(), error.to_string())
     }
 }
 

@@ -48,6 +48,7 @@ pub const fn code(reason: Reason) -> Code {
         | Reason::NoWorktree
         | Reason::WorktreeGone
         | Reason::PathInTheWay
+        | Reason::TreeTooDeep
         | Reason::WorktreeUnreadable
         | Reason::RepositoryRefused => Code::FailedPrecondition,
         Reason::MessageTooLarge

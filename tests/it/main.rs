@@ -34,6 +34,7 @@ mod cli_shell;
 mod cli_thread;
 mod cli_upkeep;
 mod crash;
+mod deep;
 mod docs;
 mod doctor;
 mod durable;

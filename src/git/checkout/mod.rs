@@ -122,6 +122,7 @@ impl From<CheckoutError> for Failure {
                 let (reason, remedy) = disk(source);
                 return Failure::new(reason, format!("{error}; {remedy}"));
             }
+            CheckoutError::Git(Error::TooDeep { .. }) => Reason::TreeTooDeep,
             CheckoutError::Scan(_) | CheckoutError::Git(_) => Reason::WorktreeUnreadable,
             CheckoutError::Objects(objects) => return objects.into(),
         };

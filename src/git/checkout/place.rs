@@ -435,17 +435,27 @@ impl Moves {
         if self.remove_folder(path)? {
             return Ok(true);
         }
-        let Some(folders) = self.only_folders_in(path) else {
-            return Ok(false);
-        };
-        for name in folders {
-            let inner = [path.as_bytes(), name.as_slice()].join(&b'/');
-            if !self.remove_hollow_folder(inner.as_bstr())? {
+        // Those in it come after it, and go before it.
+        let mut hollow = vec![path.to_owned()];
+        let mut at = 0;
+        while let Some(folder) = hollow.get(at).cloned() {
+            if self.open_parent(folder.as_bstr(), false).is_err() {
+                return Ok(false);
+            }
+            let Some(names) = self.only_folders_in(folder.as_bstr()) else {
+                return Ok(false);
+            };
+            let inner = |name: &BString| [folder.as_bytes(), name.as_slice()].join(&b'/');
+            hollow.extend(names.iter().map(inner).map(BString::from));
+            at += 1;
+        }
+        while let Some(folder) = hollow.pop() {
+            self.open_parent(folder.as_bstr(), false)?;
+            if !self.remove_folder(folder.as_bstr())? {
                 return Ok(false);
             }
         }
-        self.open_parent(path, false)?;
-        self.remove_folder(path)
+        Ok(true)
     }
 
     /// The names in the folder at a path whose parent is open; `None` if there is more than folders.

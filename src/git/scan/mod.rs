@@ -67,7 +67,7 @@ impl From<ScanError> for Failure {
         let reason = match &error {
             ScanError::Unreadable { .. } | ScanError::Filter { .. } => Reason::WorktreeUnreadable,
             ScanError::Gone(_) => Reason::WorktreeGone,
-            ScanError::Git(_) => Reason::RepositoryRefused,
+            ScanError::Git(error) => error.reason(),
             ScanError::Objects(objects) => return objects.into(),
         };
         Failure::new(reason, error.to_string())

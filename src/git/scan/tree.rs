@@ -1,7 +1,7 @@
 //! Trees of what was seen, folder by folder. A folder that is as it was keeps its tree, and costs
 //! neither hashing nor a look at its paths.
 
-use std::{collections::HashMap, ops::Range};
+use std::{collections::HashMap, io::Write, mem, ops::Range};
 
 use gix::{
     ObjectId,
@@ -91,7 +91,7 @@ pub(super) fn build(
         made: Vec::new(),
         missing: None,
     };
-    let (tree, _) = builder.folder(0..seen.len(), before.all(), 0)?;
+    let tree = builder.whole()?;
     if let Some((path, id)) = builder.missing {
         // Only a pruned or damaged object database lacks what the index or a state refers to.
         return Err(ScanError::Unreadable {
@@ -104,55 +104,94 @@ pub(super) fn build(
     Ok((tree, Made(builder.made)))
 }
 
-impl Builder<'_> {
-    /// The tree of the paths in `range`, which share their first `prefix` bytes and were at `was`
-    /// before; and whether it is the one that they had then.
-    fn folder(
-        &mut self,
-        range: Range<usize>,
-        was: Range<usize>,
-        prefix: usize,
-    ) -> Result<(ObjectId, bool), ScanError> {
-        let (all, walk) = (self.seen, self.walk);
-        let first = all.get(range.start);
-        let path = first.map_or(BStr::new(b""), |first| {
-            walk.path_of(first)[..prefix].as_bstr()
+/// A folder whose tree is being made.
+struct Folder<'a> {
+    /// Empty, or with a slash at its end.
+    path: &'a BStr,
+    /// What was seen in it and is not in a row yet.
+    rest: Range<usize>,
+    /// Where all of it was before.
+    was: Range<usize>,
+    rows: Vec<Row<'a>>,
+}
+
+impl<'a> Folder<'a> {
+    /// A row for the folder at `path` in this one; `vouched` if it has the tree that it had before.
+    fn add(&mut self, path: &'a BStr, id: ObjectId, vouched: bool) {
+        self.rows.push(Row {
+            name: path[self.path.len()..path.len() - 1].as_bstr(),
+            mode: Mode::DIR,
+            id,
+            vouched,
+            absent: false,
         });
-        if let Some(id) = self.trees.0.get(path)
-            && is_same(&all[range.clone()], &was)
-        {
-            return Ok((*id, true));
+    }
+}
+
+impl<'a> Builder<'a> {
+    /// The tree of all that was seen. The folders that lie around the present one wait in a list, and
+    /// not on the stack: no stack is as deep as folders are.
+    fn whole(&mut self) -> Result<ObjectId, ScanError> {
+        let mut around: Vec<Folder<'a>> = Vec::new();
+        let mut folder = Folder {
+            path: BStr::new(b""),
+            rest: 0..self.seen.len(),
+            was: self.before.all(),
+            rows: Vec::new(),
+        };
+        if let Some(id) = self.known(&folder) {
+            return Ok(id);
         }
-        let mut rows: Vec<Row<'_>> = Vec::new();
-        let mut at = range.start;
-        while at < range.end {
-            let path = walk.path_of(&all[at]);
-            let rest = &path[prefix..];
-            match rest.find_byte(b'/') {
-                None => {
-                    rows.extend(row(&all[at], rest.as_bstr(), self.before));
-                    at += 1;
+        loop {
+            if let Some(inner) = self.next_folder(&mut folder) {
+                match self.known(&inner) {
+                    Some(id) => folder.add(inner.path, id, true),
+                    None => around.push(mem::replace(&mut folder, inner)),
                 }
-                Some(slash) => {
-                    let folder = path[..prefix + slash + 1].as_bstr();
-                    let inside = |seen: &Seen| walk.path_of(seen).starts_with(folder);
-                    let next = at + all[at..range.end].partition_point(inside);
-                    let was = self.before.below(was.clone(), folder);
-                    let (id, vouched) = self.folder(at..next, was, folder.len())?;
-                    rows.push(Row {
-                        name: rest[..slash].as_bstr(),
-                        mode: Mode::DIR,
-                        id,
-                        vouched,
-                        absent: false,
-                    });
-                    at = next;
-                }
+                continue;
             }
+            let id = self.write(folder.rows, folder.path)?;
+            self.made.push((folder.path.to_owned(), id));
+            let Some(mut outer) = around.pop() else {
+                return Ok(id);
+            };
+            outer.add(folder.path, id, false);
+            folder = outer;
         }
-        let id = self.write(rows, path)?;
-        self.made.push((path.to_owned(), id));
-        Ok((id, false))
+    }
+
+    /// The tree of a folder that is as it was before.
+    fn known(&self, folder: &Folder<'a>) -> Option<ObjectId> {
+        let id = self.trees.0.get(folder.path)?;
+        is_same(&self.seen[folder.rest.clone()], &folder.was).then_some(*id)
+    }
+
+    /// Gives the files of a folder their rows, up to the next folder in it.
+    fn next_folder(&self, folder: &mut Folder<'a>) -> Option<Folder<'a>> {
+        let (all, walk) = (self.seen, self.walk);
+        while !folder.rest.is_empty() {
+            let (at, end) = (folder.rest.start, folder.rest.end);
+            let path = walk.path_of(&all[at]);
+            let rest = &path[folder.path.len()..];
+            let Some(slash) = rest.find_byte(b'/') else {
+                folder
+                    .rows
+                    .extend(row(&all[at], rest.as_bstr(), self.before));
+                folder.rest.start += 1;
+                continue;
+            };
+            let path = path[..folder.path.len() + slash + 1].as_bstr();
+            let inside = |seen: &Seen| walk.path_of(seen).starts_with(path);
+            let next = at + all[at..end].partition_point(inside);
+            folder.rest.start = next;
+            return Some(Folder {
+                path,
+                rest: at..next,
+                was: self.before.below(folder.was.clone(), path),
+                rows: Vec::new(),
+            });
+        }
+        None
     }
 
     fn write(&mut self, mut rows: Vec<Row<'_>>, path: &BStr) -> Result<ObjectId, ScanError> {
@@ -160,7 +199,8 @@ impl Builder<'_> {
         rows.sort_by(|a, b| in_tree_order(a.name, a.mode).cmp(in_tree_order(b.name, b.mode)));
         let mut bytes = Vec::with_capacity(rows.len() * 48);
         for row in &rows {
-            bytes.extend_from_slice(format!("{:o} ", row.mode.bits()).as_bytes());
+            // A vector takes all that it is given.
+            let _ = write!(bytes, "{:o} ", row.mode.bits());
             bytes.extend_from_slice(row.name);
             bytes.push(0);
             bytes.extend_from_slice(row.id.as_bytes());

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -50,6 +50,8 @@ pub(super) struct Walk<'a> {
     read: Mutex<Vec<(BString, Names)>>,
     /// Folders so far.
     count: AtomicUsize,
+    /// Whether something was seen that does not sort as it was met.
+    unordered: AtomicBool,
 }
 
 /// A path that belongs to the tree.
@@ -98,8 +100,13 @@ struct Named<'a> {
 enum Part {
     Files(Vec<Seen>),
     Folder(Folder),
-    /// A repository of its own: its path has no slash at its end, and sorts otherwise.
-    Repository(Seen),
+}
+
+/// Something of a folder that was walked.
+enum Run {
+    Files(Vec<Seen>),
+    /// The place of a folder among all that were walked.
+    Folder(usize),
 }
 
 /// Entries of a folder that one thread looks at.
@@ -133,18 +140,44 @@ impl<'a> Walk<'a> {
             left_out: Mutex::default(),
             read: Mutex::default(),
             count: AtomicUsize::new(0),
+            unordered: AtomicBool::new(false),
         })
     }
 
-    /// Walks; answers what belongs to the tree, ordered by path.
+    /// Walks, one level of folders after the other: so no stack is as deep as they are. Answers what
+    /// belongs to the tree, ordered by path.
     pub(super) fn run(&self) -> Result<Vec<Seen>, ScanError> {
-        let runs = self.folder(Folder {
+        let mut walked: Vec<Vec<Run>> = Vec::new();
+        let mut level = vec![Folder {
             path: BString::default(),
             index: self.index.all(),
             before: self.before.all(),
-        })?;
-        let mut seen = Vec::with_capacity(runs.iter().map(Vec::len).sum());
-        runs.into_iter().for_each(|run| seen.extend(run));
+        }];
+        while !level.is_empty() {
+            let parts: Vec<Vec<Part>> = if level.len() > 1 {
+                let parts = level.into_par_iter().map(|folder| self.folder(folder));
+                parts.collect::<Result<_, ScanError>>()?
+            } else {
+                let parts = level.into_iter().map(|folder| self.folder(folder));
+                parts.collect::<Result<_, ScanError>>()?
+            };
+            level = Vec::new();
+            let first_below = walked.len() + parts.len();
+            for parts in parts {
+                let runs = parts.into_iter().map(|part| match part {
+                    Part::Files(files) => Run::Files(files),
+                    Part::Folder(folder) => {
+                        level.push(folder);
+                        Run::Folder(first_below + level.len() - 1)
+                    }
+                });
+                walked.push(runs.collect());
+            }
+        }
+        let mut seen = in_order(walked);
+        if self.unordered.load(Ordering::Relaxed) {
+            seen.sort_by(|a, b| self.path_of(a).cmp(self.path_of(b)));
+        }
         Ok(seen)
     }
 
@@ -168,8 +201,8 @@ impl<'a> Walk<'a> {
         self.root.join(OsStr::from_bytes(path))
     }
 
-    /// What belongs to the tree of a folder, in runs that follow each other.
-    fn folder(&self, folder: Folder) -> Result<Vec<Vec<Seen>>, ScanError> {
+    /// What belongs to the tree of a folder.
+    fn folder(&self, folder: Folder) -> Result<Vec<Part>, ScanError> {
         let (open, names) = match self.folders.open(&self.top, folder.path.as_bstr()) {
             Ok(opened) => opened,
             Err(error) => return self.unopened(&folder, error),
@@ -184,30 +217,8 @@ impl<'a> Walk<'a> {
         if let Some(count) = self.options.looked_at {
             count.fetch_add(entries.entries.len() as u64, Ordering::Relaxed);
         }
-        let parts = self.parts(&folder, &entries)?;
-        let below = |part| match part {
-            Part::Files(files) => Ok(vec![files]),
-            Part::Folder(folder) => self.folder(folder),
-            Part::Repository(link) => Ok(vec![vec![link]]),
-        };
-        let mut unordered = parts.iter().any(|part| matches!(part, Part::Repository(_)));
-        let mut runs: Vec<Vec<Seen>> = if parts.len() > 1 {
-            let runs: Vec<_> = parts
-                .into_par_iter()
-                .map(below)
-                .collect::<Result<_, ScanError>>()?;
-            runs.into_iter().flatten().collect()
-        } else {
-            let runs: Vec<_> = parts.into_iter().map(below).collect::<Result<_, _>>()?;
-            runs.into_iter().flatten().collect()
-        };
-        let gone = self.kept_though_gone(&folder, &entries);
-        unordered |= !gone.is_empty();
-        if unordered {
-            let mut all: Vec<_> = runs.into_iter().flatten().chain(gone).collect();
-            all.sort_by(|a, b| self.path_of(a).cmp(self.path_of(b)));
-            runs = vec![all];
-        }
+        let mut parts = self.parts(&folder, &entries)?;
+        parts.extend(self.kept_though_gone(&folder, &entries));
         drop(entries);
         self.count.fetch_add(1, Ordering::Relaxed);
         if let Read::Now(names) = names
@@ -216,15 +227,15 @@ impl<'a> Walk<'a> {
             let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
             read.push((folder.path, names));
         }
-        Ok(runs)
+        Ok(parts)
     }
 
     /// What belongs to the tree of a folder that cannot be looked into.
-    fn unopened(&self, folder: &Folder, error: Errno) -> Result<Vec<Vec<Seen>>, ScanError> {
+    fn unopened(&self, folder: &Folder, error: Errno) -> Result<Vec<Part>, ScanError> {
         match error {
             Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP => {
                 let gone = self.kept_though_gone(folder, &Entries::default());
-                Ok(vec![gone])
+                Ok(gone.into_iter().collect())
             }
             error if folder.index.is_empty() => {
                 self.leave_out(
@@ -505,7 +516,9 @@ impl<'a> Walk<'a> {
         let link = |id| {
             let before = self.before.place(path).ok();
             let seen = self.seen(path, link_to_commit(id), before);
-            Some(Part::Repository(seen))
+            // Its path has no slash at its end, and sorts otherwise than a folder's.
+            self.unordered.store(true, Ordering::Relaxed);
+            Some(Part::Files(vec![seen]))
         };
         if tracked.is_none() {
             let gitlink = self.tracked_in(within).from(name).find(name, false);
@@ -546,11 +559,12 @@ impl<'a> Walk<'a> {
 
     /// Tracked paths that are not there and yet belong to the tree: outside of a sparse checkout, or
     /// assumed to be unchanged.
-    fn kept_though_gone(&self, folder: &Folder, entries: &Entries<'_>) -> Vec<Seen> {
+    fn kept_though_gone(&self, folder: &Folder, entries: &Entries<'_>) -> Option<Part> {
         if !self.index.has_skipped() {
-            return Vec::new();
+            return None;
         }
-        self.tracked_in(folder)
+        let gone: Vec<Seen> = self
+            .tracked_in(folder)
             .filter(|child| !entries.has(child.name))
             .flat_map(|child| child.places)
             .filter(|at| self.index.skips(*at))
@@ -568,8 +582,32 @@ impl<'a> Walk<'a> {
                 };
                 self.seen(path, walked, self.before.place(path).ok())
             })
-            .collect()
+            .collect();
+        if gone.is_empty() {
+            return None;
+        }
+        self.unordered.store(true, Ordering::Relaxed);
+        Some(Part::Files(gone))
     }
+}
+
+/// What was seen, folder by folder, as one.
+fn in_order(mut walked: Vec<Vec<Run>>) -> Vec<Seen> {
+    let files = |run: &Run| match run {
+        Run::Files(files) => files.len(),
+        Run::Folder(_) => 0,
+    };
+    let mut seen = Vec::with_capacity(walked.iter().flatten().map(files).sum());
+    let mut take = |at: usize| std::mem::take(&mut walked[at]).into_iter();
+    let mut open = vec![take(0)];
+    while let Some(runs) = open.last_mut() {
+        match runs.next() {
+            Some(Run::Files(files)) => seen.extend(files),
+            Some(Run::Folder(at)) => open.push(take(at)),
+            None => drop(open.pop()),
+        }
+    }
+    seen
 }
 
 fn link_to_commit(id: ObjectId) -> Walked {
