@@ -158,31 +158,62 @@ fn read(git: &gix::Repository, tree: Option<ObjectId>) -> Result<Folder, Error> 
         .collect()
 }
 
-/// What a tree has at a path.
-///
-/// # Errors
-/// When an object cannot be read.
-pub(super) fn entry_at(
-    git: &gix::Repository,
-    tree: ObjectId,
-    path: &BStr,
-) -> Result<Option<Entry>, Error> {
-    let mut at = Some(tree);
-    let mut parts = path.split_str("/").peekable();
-    while let Some(part) = parts.next() {
-        let entries = read(git, at)?;
-        let Some(entry) = entries.get(part.as_bstr()) else {
-            return Ok(None);
-        };
-        if parts.peek().is_none() {
-            return Ok(file(entry));
-        }
-        at = folder(entry);
-        if at.is_none() {
-            return Ok(None);
-        }
+/// Says what a tree has at paths. Folders around the last one stay open: where paths are asked for in
+/// their order, each folder is read once.
+pub(super) struct TreePaths<'g> {
+    git: &'g gix::Repository,
+    top: Folder,
+    /// Folders in each other, by path.
+    open: Vec<(BString, Folder)>,
+}
+
+impl<'g> TreePaths<'g> {
+    /// Of this tree.
+    pub(super) fn new(git: &'g gix::Repository, tree: ObjectId) -> Result<Self, Error> {
+        Ok(Self {
+            git,
+            top: read(git, Some(tree))?,
+            open: Vec::new(),
+        })
     }
-    Ok(None)
+
+    /// What it has at a path that is not a folder.
+    pub(super) fn entry(&mut self, path: &BStr) -> Result<Option<Entry>, Error> {
+        let (folder, name) = match path.rfind_byte(b'/') {
+            Some(slash) => (path[..slash].as_bstr(), path[slash + 1..].as_bstr()),
+            None => (BStr::new(b""), path),
+        };
+        let found = self.folder(folder)?;
+        Ok(found.and_then(|found| found.get(name).and_then(file)))
+    }
+
+    /// What is in the folder at a path; `None` if none is there.
+    fn folder(&mut self, path: &BStr) -> Result<Option<&Folder>, Error> {
+        let is_around = |open: &BStr| {
+            path.starts_with(open) && matches!(path.get(open.len()), None | Some(b'/'))
+        };
+        while let Some((open, _)) = self.open.last()
+            && !is_around(open.as_bstr())
+        {
+            self.open.pop();
+        }
+        let mut at = self.open.last().map_or(0, |(open, _)| open.len() + 1);
+        while at < path.len() {
+            let end = path[at..]
+                .find_byte(b'/')
+                .map_or(path.len(), |slash| at + slash);
+            let around = self.open.last().map_or(&self.top, |(_, folder)| folder);
+            let Some(inner) = around.get(path[at..end].as_bstr()).and_then(folder) else {
+                return Ok(None);
+            };
+            let inner = read(self.git, Some(inner))?;
+            self.open.push((path[..end].to_owned().into(), inner));
+            at = end + 1;
+        }
+        Ok(Some(
+            self.open.last().map_or(&self.top, |(_, folder)| folder),
+        ))
+    }
 }
 
 impl ObjectBatch {

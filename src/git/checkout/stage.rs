@@ -34,7 +34,7 @@ use rayon::prelude::*;
 use super::{CheckoutError, Plan, aside};
 use crate::git::{
     Change, Entry, Error,
-    diff::entry_at,
+    diff::TreePaths,
     filter::{Named, encode_to_worktree},
     objects::sync,
 };
@@ -390,12 +390,13 @@ fn attributes_of<'p>(
     }
     folders.insert(BString::default());
     let mut state = index::State::new(git.object_hash());
+    let mut tree = TreePaths::new(git, tree)?;
     for mut file in folders {
         if !file.is_empty() {
             file.push(b'/');
         }
         file.extend_from_slice(b".gitattributes");
-        if let Some(entry) = entry_at(git, tree, file.as_bstr())? {
+        if let Some(entry) = tree.entry(file.as_bstr())? {
             let stat = Stat::default();
             state.dangerously_push_entry(
                 stat,
