@@ -207,7 +207,7 @@ impl<'g> TreePaths<'g> {
                 return Ok(None);
             };
             let inner = read(self.git, Some(inner))?;
-            self.open.push((path[..end].to_owned().into(), inner));
+            self.open.push((path[..end].to_owned(), inner));
             at = end + 1;
         }
         Ok(Some(

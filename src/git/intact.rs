@@ -52,9 +52,7 @@ impl Intact {
         let mut open = Vec::new();
         let mut fault = self.enter(tree, "", &mut open);
         while fault.is_none() {
-            let Some(folder) = open.last_mut() else {
-                return None;
-            };
+            let folder = open.last_mut()?;
             let Some((kind, name, id)) = folder.rest.next() else {
                 self.seen.insert(folder.tree, None);
                 open.pop();

@@ -3,7 +3,7 @@
 //! is one rename(2) and is remembered, so that it can be undone.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     ffi::OsStr,
     io,
     os::{
@@ -39,7 +39,13 @@ pub(super) struct Moves {
     /// What was moved aside and judged, as it was then.
     judged: Needless,
     last: Option<(BString, OwnedFd)>,
+    /// While it goes up from folder to folder: those around the last one, the nearest at the end.
+    around: Option<VecDeque<(BString, OwnedFd)>>,
 }
+
+/// Folders that are kept open while it goes up: one by one from the root, each would be opened as often
+/// as there are folders in it.
+const AROUND: usize = 64;
 
 enum Done {
     Removed(usize, BString),
@@ -93,6 +99,7 @@ impl Moves {
             done: Vec::new(),
             judged: Needless::new(),
             last: None,
+            around: None,
         })
     }
 
@@ -360,6 +367,13 @@ impl Moves {
             return Ok(());
         }
         self.last = None;
+        if let Some(around) = &mut self.around {
+            if let Some((_, folder)) = around.pop_back_if(|(known, _)| *known == parent) {
+                self.last = Some((parent.to_owned(), folder));
+                return Ok(());
+            }
+            around.clear();
+        }
         let mut at = 0;
         let mut open: Option<OwnedFd> = None;
         for part in parent.split_str("/") {
@@ -381,7 +395,16 @@ impl Moves {
                 }
                 opened => opened,
             };
-            open = Some(opened.map_err(|e| self.refused("open", so_far, e))?);
+            let inner = opened.map_err(|e| self.refused("open", so_far, e))?;
+            if let Some(outer) = open.replace(inner)
+                && let Some(around) = &mut self.around
+            {
+                let path = parent[..so_far.rfind_byte(b'/').unwrap_or(0)].into();
+                around.push_back((path, outer));
+                if around.len() > AROUND {
+                    around.pop_front();
+                }
+            }
         }
         self.last = open.map(|open| (parent.to_owned(), open));
         Ok(())
@@ -413,6 +436,14 @@ impl Moves {
     }
 
     pub(super) fn remove_empty_folders(&mut self, path: &BStr) -> Result<(), CheckoutError> {
+        // Only now: later they may be elsewhere.
+        self.around = Some(VecDeque::new());
+        let removed = self.remove_empty_folders_above(path);
+        self.around = None;
+        removed
+    }
+
+    fn remove_empty_folders_above(&mut self, path: &BStr) -> Result<(), CheckoutError> {
         let mut path = path;
         while let Some(slash) = path.rfind_byte(b'/') {
             path = path[..slash].as_bstr();
