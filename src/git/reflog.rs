@@ -2,7 +2,7 @@
 //! now and then rewrites one (`git reflog expire`), moves it (`git branch -m`) or removes it.
 
 use std::{
-    fs::File,
+    fs::{File, Metadata},
     io::{self, Read, Seek, SeekFrom},
     os::unix::fs::MetadataExt,
     path::Path,
@@ -119,15 +119,9 @@ pub struct Reflog {
 /// of. A line that is not finished yet is left for later, one that is none is passed over. `None`
 /// where there is no log.
 pub(super) fn read(path: &Path, mark: Option<ReflogMark>) -> io::Result<Option<Reflog>> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(e) if is_absent(&e) => return Ok(None),
-        Err(e) => return Err(e),
-    };
-    let found = file.metadata()?;
-    if !found.is_file() {
+    let Some((mut file, found)) = open(path)? else {
         return Ok(None);
-    }
+    };
     if let Some(mark) = mark
         && found.len() >= mark.bytes
     {
@@ -156,18 +150,23 @@ pub(super) fn read(path: &Path, mark: Option<ReflogMark>) -> io::Result<Option<R
     Ok(Some(parse(&text, start, None, found.ino(), path)))
 }
 
-/// Where a log ends, and where the ref went with its last line, without reading all of it. `None`
-/// where there is no log, or nothing in it.
-pub(super) fn end(path: &Path) -> io::Result<Option<(ReflogMark, Option<StateId>)>> {
-    let mut file = match File::open(path) {
+/// A log and what the filesystem says of it; `None` where there is no log.
+fn open(path: &Path) -> io::Result<Option<(File, Metadata)>> {
+    let file = match File::open(path) {
         Ok(file) => file,
         Err(e) if is_absent(&e) => return Ok(None),
         Err(e) => return Err(e),
     };
     let found = file.metadata()?;
-    if !found.is_file() {
+    Ok(found.is_file().then_some((file, found)))
+}
+
+/// Where a log ends, and where the ref went with its last line, without reading all of it. `None`
+/// where there is no log, or nothing in it.
+pub(super) fn end(path: &Path) -> io::Result<Option<(ReflogMark, Option<StateId>)>> {
+    let Some((mut file, found)) = open(path)? else {
         return Ok(None);
-    }
+    };
     for length in [PIECE, READ_LIMIT] {
         let start = found.len().saturating_sub(length);
         let mut text = vec![0; usize::try_from(found.len() - start).unwrap_or_default()];
