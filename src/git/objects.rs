@@ -270,7 +270,8 @@ fn make_folder(folder: &Path, mode: u32) -> Result<bool, ObjectError> {
     match DirBuilder::new().mode(0o777).create(folder) {
         Ok(()) => {
             // The daemon's umask is not the user's, nor that of those who share the repository.
-            let _ = fs::set_permissions(folder, Permissions::from_mode(mode));
+            let permissions = Permissions::from_mode(mode);
+            fs::set_permissions(folder, permissions).map_err(failed("make", folder))?;
             Ok(true)
         }
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
