@@ -13,13 +13,14 @@ use crate::{
 /// More steps than any call has: a walk that gets here does not end.
 const TOO_MANY: u32 = 1000;
 
-/// Kills the daemon at each of those steps of a scene's call that are `of` apart, from step `from` on.
+/// Kills the daemon at each of those steps of a scene's call that are `of` apart, from step `from` on,
+/// and at each of the last ones: few come after the commit, and a stride may pass over all of them.
 /// `cut` is called when it is dead, and may lose what was not synced.
 pub async fn walk(
     test: &str,
     scene: &Scene,
     act: Act,
-    (from, of): (u32, usize),
+    (from, of): (u32, u32),
     mut cut: impl FnMut(),
 ) {
     let repo = &scene.repo;
@@ -29,7 +30,8 @@ pub async fn walk(
         return;
     };
     let mut done_before = [0, 0];
-    for step in (from..).step_by(of) {
+    let (mut step, mut stride) = (from, of);
+    loop {
         assert!(step < TOO_MANY);
         scene.reset();
         let mut daemon = Daemon::spawn(fault.serve(repo));
@@ -43,7 +45,12 @@ pub async fn walk(
         fault.disarm();
         let Some(hit) = hit else {
             answer.unwrap();
-            break;
+            if stride == 1 {
+                break;
+            }
+            step = (step + 1).saturating_sub(stride).max(1);
+            stride = 1;
+            continue;
         };
         // It may be answered already, when what is left to do is only tidying up.
         if answer.is_err() {
@@ -70,6 +77,7 @@ pub async fn walk(
         assert_eq!(scene.effects(repo.root(), key), 1, "{when}");
         scene.check(repo.root(), key, &format!("retried after it was {when}"));
         daemon.crash();
+        step += stride;
     }
     assert!(
         done_before.iter().all(|&n| n > 0),
