@@ -1,65 +1,31 @@
-//! A crash at every step of captures, restores and new worktrees (G3, G9): after the next start all
-//! of the call is there or nothing, a retry with its key has one effect and one answer, Git is
-//! content, and nothing is left over.
-
-use uuid::Uuid;
+//! A crash at every step of captures, restores, new worktrees and transactions (G3, G9): after the next
+//! start all of the call is there or nothing, a retry with its key has one effect and one answer, Git
+//! is content, and nothing is left over.
 
 use crate::{
-    fault::{Act, Fault},
-    harness::Daemon,
+    fault::Act,
     scenes::{self, Scene},
+    walk::Walk,
 };
 
-/// More steps than any call has: a walk that gets here does not end.
-const TOO_MANY: u32 = 1000;
-
-/// Kills the daemon at each of those steps of a scene's call that are `of` apart, from step `from` on,
-/// and at each of the last ones: few come after the commit, and a stride may pass over all of them.
-/// `cut` is called when it is dead, and may lose what was not synced.
-pub async fn walk(
-    test: &str,
-    scene: &Scene,
-    act: Act,
-    (from, of): (u32, u32),
-    mut cut: impl FnMut(),
-) {
-    let repo = &scene.repo;
-    // Not on a disk that loses power.
-    let control = tempfile::Builder::new().prefix("hdl").tempdir().unwrap();
-    let Some(fault) = Fault::beside(test, control.path(), &repo.around()) else {
+/// Kills the daemon at the steps of a scene's call that `part` says. `cut` is called when it is dead,
+/// and may lose what was not synced.
+pub async fn walk(test: &str, scene: &Scene, act: Act, part: (u32, u32), mut cut: impl FnMut()) {
+    let Some(mut walk) = Walk::new(test, scene, act, part) else {
         return;
     };
+    let repo = &scene.repo;
     let mut done_before = [0, 0];
-    let (mut step, mut stride) = (from, of);
-    loop {
-        assert!(step < TOO_MANY);
-        scene.reset();
-        let mut daemon = Daemon::spawn(fault.serve(repo));
-        daemon.wait_for_line("serving");
-        let channel = repo.channel().await;
-        let key = Uuid::new_v4();
-        fault.arm(act, step, scene.kinds());
-        let answer = scene.call(&channel, key).await;
-        drop(channel);
-        let hit = fault.hit();
-        fault.disarm();
-        let Some(hit) = hit else {
-            answer.unwrap();
-            if stride == 1 {
-                break;
-            }
-            step = (step + 1).saturating_sub(stride).max(1);
-            stride = 1;
-            continue;
-        };
+    while let Some(mut at) = walk.next().await {
+        let (key, answer) = (at.key, at.answer);
         // It may be answered already, when what is left to do is only tidying up.
         if answer.is_err() {
-            daemon.wait();
+            at.daemon.wait();
         } else {
-            daemon.crash();
+            at.daemon.crash();
         }
         cut();
-        let when = format!("killed at step {step}, {hit:?}");
+        let when = format!("killed at step {}, {:?}", at.step, at.hit);
         let done = scene.effects(repo.root(), key);
         assert!(answer.is_err() || done == 1, "{when}");
         done_before[done as usize] += 1;
@@ -77,7 +43,6 @@ pub async fn walk(
         assert_eq!(scene.effects(repo.root(), key), 1, "{when}");
         scene.check(repo.root(), key, &format!("retried after it was {when}"));
         daemon.crash();
-        step += stride;
     }
     assert!(
         done_before.iter().all(|&n| n > 0),
@@ -105,4 +70,8 @@ walks! {
     g3_a_crash_at_any_step_while_the_index_follows_leaves_all_of_it_or_nothing: KillAfter, (1, 2), with_index;
     g3_a_crash_at_any_step_of_a_new_worktree_leaves_all_of_it_or_nothing: KillAfter, (1, 1), start;
     g3_a_crash_while_git_goes_on_adding_a_worktree_leaves_all_of_it_or_nothing: Orphan, (1, 4), start;
+    g3_a_crash_at_a_step_of_a_begin_leaves_all_of_it_or_nothing: KillAfter, (1, 3), begin;
+    g3_a_crash_at_any_step_of_a_commit_leaves_all_of_it_or_nothing: KillAfter, (1, 1), commit;
+    g3_a_crash_before_a_step_of_a_commit_leaves_all_of_it_or_nothing: KillBefore, (1, 3), commit;
+    g3_a_crash_at_any_step_of_an_abort_that_rewinds_leaves_all_of_it_or_nothing: KillAfter, (1, 3), rewind;
 }

@@ -87,7 +87,7 @@ mod threads;
 mod transactions;
 #[allow(dead_code)]
 mod trees;
-mod txn_crash;
 mod upkeep;
 mod wal;
+mod walk;
 mod wire;

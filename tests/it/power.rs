@@ -1,5 +1,5 @@
-//! A power cut at the steps of captures, restores and new worktrees (G4): what was acknowledged is
-//! there, of the rest all or nothing, and Git is content.
+//! A power cut at the steps of captures, restores, new worktrees and transactions (G4): what was
+//! acknowledged is there, of the rest all or nothing, and Git is content.
 
 use std::{fs, process::Command};
 
@@ -29,6 +29,9 @@ walks! {
     g4_a_power_cut_at_steps_of_a_restore_leaves_all_of_it_or_nothing: (2, 5), whole;
     g4_a_power_cut_at_steps_while_the_index_follows_leaves_all_of_it_or_nothing: (3, 7), with_index;
     g4_a_power_cut_at_steps_of_a_new_worktree_leaves_all_of_it_or_nothing: (4, 7), start;
+    g4_a_power_cut_at_steps_of_a_begin_leaves_all_of_it_or_nothing: (2, 4), begin;
+    g4_a_power_cut_at_steps_of_a_commit_leaves_all_of_it_or_nothing: (1, 3), commit;
+    g4_a_power_cut_at_steps_of_an_abort_that_rewinds_leaves_all_of_it_or_nothing: (3, 11), rewind;
 }
 
 #[tokio::test]

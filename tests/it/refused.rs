@@ -1,14 +1,13 @@
-//! A call on files that fails half-way through a capture or a restore (G10): the error says why, the
-//! worktree is as before, nothing acknowledged is lost, and the next call works.
+//! A call on files that fails half-way through a capture, a restore or a transaction (G10): the error
+//! says why, the worktree is as before, nothing acknowledged is lost, and the next call works.
 
 use nix::libc::{EACCES, EIO, ENOSPC};
-use uuid::Uuid;
 
 use crate::{
-    fault::{Act, Fault, Hit, kinds, reason},
-    harness::Daemon,
+    fault::{Act, Hit, kinds, reason},
     scenes::{self, Scene},
     states::content,
+    walk::Walk,
 };
 
 /// Reasons that are about the disk or the worktree, and not a fault of the daemon.
@@ -27,30 +26,17 @@ fn is_failed_sync(hit: &Hit) -> bool {
     hit.kind == kinds::SYNC && hit.path.contains("heddle.db")
 }
 
-/// Has each of those steps fail that are `of` apart, once, or for good until the next start.
-async fn walk(test: &str, scene: &Scene, act: Act, (from, of): (u32, usize)) {
-    let repo = &scene.repo;
-    let Some(fault) = Fault::beside(test, &repo.around(), &repo.around()) else {
+/// Has the steps fail that `part` says, once, or for good until the next start.
+async fn walk(test: &str, scene: &Scene, act: Act, part: (u32, u32)) {
+    let Some(mut walk) = Walk::new(test, scene, act, part) else {
         return;
     };
+    let repo = &scene.repo;
+    let lasting = matches!(act, Act::FailOn(_));
     let (mut refused, mut harmless) = (0, 0);
-    for step in (from..).step_by(of) {
-        assert!(step < 1000);
-        scene.reset();
-        let mut daemon = Daemon::spawn(fault.serve(repo));
-        daemon.wait_for_line("serving");
-        let channel = repo.channel().await;
-        let key = Uuid::new_v4();
-        fault.arm(act, step, scene.kinds());
-        let answer = scene.call(&channel, key).await;
-        let hit = fault.hit();
-        let lasting = matches!(act, Act::FailOn(_));
-        fault.disarm();
-        let Some(hit) = hit else {
-            answer.unwrap();
-            break;
-        };
-        let when = format!("step {step} failed, {hit:?}, {answer:?}");
+    while let Some(at) = walk.next().await {
+        let (mut daemon, key, answer, hit) = (at.daemon, at.key, at.answer, at.hit);
+        let when = format!("step {} failed, {hit:?}, {answer:?}", at.step);
         // A Git that cannot remove its lock leaves it, and nobody but its user may remove it then.
         if hit.kind == kinds::NAME && hit.path.ends_with("/packed-refs.lock") {
             let _ = std::fs::remove_file(repo.path(".git/packed-refs.lock"));
@@ -68,6 +54,7 @@ async fn walk(test: &str, scene: &Scene, act: Act, (from, of): (u32, usize)) {
                 assert!(!status.message().contains("Os {"), "{when}");
                 if !lasting && !is_failed_sync(&hit) {
                     assert_eq!(content(repo.root()), scene.before, "{when}");
+                    scene.check_transaction(repo.root(), false, &when);
                 }
             }
         }
@@ -116,4 +103,11 @@ walks! {
     g10_a_step_that_fails_while_the_index_follows_is_undone: Act::Fail(EIO), (1, 4), with_index;
     g10_a_step_of_a_new_worktree_that_fails_is_undone: Act::Fail(ENOSPC), (1, 5), start;
     g10_a_restore_that_can_not_even_be_undone_is_at_the_next_start: Act::FailOn(EIO), (1, 4), whole;
+    g10_a_step_of_a_begin_that_fails_changes_nothing: Act::Fail(EIO), (1, 4), begin;
+    g10_a_step_of_a_commit_on_a_full_disk_changes_nothing: Act::Fail(ENOSPC), (1, 2), commit;
+    g10_a_step_of_a_commit_that_fails_changes_nothing: Act::Fail(EIO), (2, 3), commit;
+    g10_a_commit_on_a_disk_that_stays_full_is_made_after_the_next_start: Act::FailOn(ENOSPC), (1, 4), commit;
+    g10_a_commit_on_a_disk_that_fails_for_good_is_made_after_the_next_start: Act::FailOn(EIO), (2, 4), commit;
+    g10_a_step_of_an_abort_that_rewinds_on_a_full_disk_is_undone: Act::Fail(ENOSPC), (1, 7), rewind;
+    g10_an_abort_that_rewinds_on_a_disk_that_fails_for_good_is_undone_at_the_next_start: Act::FailOn(EIO), (2, 9), rewind;
 }

@@ -16,7 +16,7 @@ use std::{
 
 pub use call::{hooks, operations, reason, register, status};
 pub use disk::{ImageDisk, MemoryDisk};
-pub use stored::stored;
+pub use stored::{database, stored};
 
 use crate::harness::{HEDDLE, TestRepo, skip};
 

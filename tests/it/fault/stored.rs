@@ -3,6 +3,7 @@
 use std::{collections::HashMap, fs, path::Path};
 
 use rusqlite::Connection;
+use tempfile::TempDir;
 use uuid::Uuid;
 
 /// How often each key is found.
@@ -29,9 +30,8 @@ impl Stored {
     }
 }
 
-/// What the database in `store_dir` holds; panics unless it is sound.
-#[track_caller]
-pub fn stored(store_dir: &Path) -> Stored {
+/// A copy of the database in `store_dir`, opened; `None` where there is none.
+pub fn database(store_dir: &Path) -> Option<(TempDir, Connection)> {
     let copy = tempfile::Builder::new().prefix("hdl").tempdir().unwrap();
     for name in ["heddle.db", "heddle.db-wal", "heddle.db-journal"] {
         let from = store_dir.join(name);
@@ -40,10 +40,16 @@ pub fn stored(store_dir: &Path) -> Stored {
         }
     }
     let path = copy.path().join("heddle.db");
-    if !path.exists() {
+    path.exists()
+        .then(|| (copy, Connection::open(&path).unwrap()))
+}
+
+/// What the database in `store_dir` holds; panics unless it is sound.
+#[track_caller]
+pub fn stored(store_dir: &Path) -> Stored {
+    let Some((_copy, database)) = database(store_dir) else {
         return Stored::default();
-    }
-    let database = Connection::open(&path).unwrap();
+    };
     let sound: String = database
         .query_row("PRAGMA integrity_check", [], |row| row.get(0))
         .unwrap();

@@ -1,5 +1,9 @@
-//! Calls on a worktree, with all that must hold when they are cut short: what the crash and power-loss
-//! tests walk through. Each step of a walk begins with the same copy of a repository.
+//! Calls on a worktree, with all that must hold when they are cut short: what the crash, power-loss
+//! and failure tests walk through. Each step of a walk begins with the same copy of a repository.
+
+mod asked;
+mod open;
+mod traces;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,81 +13,22 @@ use std::{
     process::Command,
 };
 
-use heddle_agent::grpc_local_impl::proto::{
-    local::{RestoreStateRequest, restore_target::Target},
-    v1::{CaptureThreadRequest, StartThreadRequest},
-};
-use prost::Message;
-use rusqlite::Connection;
-use tonic::{Request, Status, transport::Channel};
+use heddle_agent::grpc_local_impl::proto::local::RestoreStateRequest;
+use tonic::{Status, transport::Channel};
 use uuid::Uuid;
 
+pub use asked::{Asked, begin, capture, commit, rewind, some, start, undo, whole, with_index};
+use open::Open;
+use traces::{leftovers, refs_by_git, refs_by_store};
+
 use crate::{
-    fault::{kinds, stored},
+    fault::{database, stored},
     harness::{TestRepo, eventually, run},
-    states::{captured, content, threads, to, to_state, worktrees},
+    states::{captured, content, to_state},
 };
 
 /// Modes and contents by path.
 pub type Content = BTreeMap<String, (u32, Vec<u8>)>;
-
-/// What is asked of the daemon.
-#[derive(Clone)]
-pub enum Asked {
-    Capture,
-    Restore(RestoreStateRequest),
-    /// A thread with a worktree at this path.
-    Start(PathBuf),
-}
-
-impl Asked {
-    /// Makes the call; answers the encoded response.
-    pub async fn call(&self, channel: &Channel, key: Uuid) -> Result<Vec<u8>, Status> {
-        let named = |mut request: Request<()>| {
-            let agent = key.to_string().parse().unwrap();
-            request.metadata_mut().insert("heddle-agent", agent);
-            request.into_parts().0
-        };
-        let metadata = named(Request::new(()));
-        let client_operation_id = key.to_string();
-        macro_rules! send {
-            ($client:expr, $method:ident, $request:expr) => {{
-                let mut request = Request::new($request);
-                *request.metadata_mut() = metadata;
-                let answer = $client.$method(request).await?;
-                Ok(answer.into_inner().encode_to_vec())
-            }};
-        }
-        match self.clone() {
-            Asked::Capture => send!(
-                threads(channel),
-                capture_thread,
-                CaptureThreadRequest {
-                    client_operation_id,
-                    ..Default::default()
-                }
-            ),
-            Asked::Restore(request) => send!(
-                worktrees(channel),
-                restore_state,
-                RestoreStateRequest {
-                    client_operation_id,
-                    ..request
-                }
-            ),
-            Asked::Start(path) => send!(
-                threads(channel),
-                start_thread,
-                StartThreadRequest {
-                    name: "fix".into(),
-                    path: path.to_str().unwrap().into(),
-                    client_operation_id,
-                    ..Default::default()
-                }
-            ),
-        }
-    }
-}
 
 /// A repository just before a call, and what the call is to make of it.
 pub struct Scene {
@@ -94,6 +39,8 @@ pub struct Scene {
     first: Content,
     prepared: PathBuf,
     git: Git,
+    /// The transaction that is open.
+    open: Option<Open>,
     /// The index once it followed.
     followed: Option<String>,
 }
@@ -191,19 +138,31 @@ impl Scene {
         let channel = repo.channel().await;
         let state = captured(&channel, "first").await;
         let one = content(repo.root());
+        let mut asked = ask(&repo, &state);
+        let mut open = None;
+        if let Some(id) = asked.open() {
+            let begun = open.insert(Open::begin(&channel).await);
+            id.clone_from(&begun.id);
+            second(&repo);
+            begun.fill(&repo, &channel).await;
+        } else {
+            second(&repo);
+        }
         daemon.stop();
-        second(&repo);
         let before = content(repo.root());
-        let asked = ask(&repo, &state);
         let prepared = repo.around().join("prepared");
         let mut scene = Self {
             git: Git::of(&repo),
             after: match &asked {
                 Asked::Restore(request) => expected(request, &one, &before),
-                Asked::Capture | Asked::Start(_) => before.clone(),
+                Asked::Rewind(_) => expected(&to_state(&state), &one, &before),
+                Asked::Capture | Asked::Start(_) | Asked::Begin | Asked::Commit(_) => {
+                    before.clone()
+                }
             },
             first: one,
             followed: None,
+            open,
             asked,
             before,
             prepared,
@@ -252,14 +211,6 @@ impl Scene {
         self.asked.call(channel, key).await
     }
 
-    /// The calls on files that a walk through it counts: objects are written by captures as by all.
-    pub fn kinds(&self) -> u32 {
-        match self.asked {
-            Asked::Capture => kinds::LEAN,
-            Asked::Restore(_) | Asked::Start(_) => kinds::NO_OBJECTS,
-        }
-    }
-
     /// What is asked, for another task.
     pub fn clone_asked(&self) -> Asked {
         self.asked.clone()
@@ -276,11 +227,7 @@ impl Scene {
     /// How often the call's effect is there, by log and answers; a rescue is none.
     pub fn effects(&self, root: &Path, key: Uuid) -> u32 {
         let found = stored(&root.join(".git/heddle"));
-        let verb = match self.asked {
-            Asked::Capture => "snapshot",
-            Asked::Restore(_) => "goto",
-            Asked::Start(_) => "thread_create",
-        };
+        let verb = self.asked.verb();
         let logged = found.verbs.get(&(key.to_string(), verb.to_owned()));
         let logged = logged.copied().unwrap_or(0);
         let answers = found.answers.get(&key).copied().unwrap_or(0);
@@ -300,6 +247,7 @@ impl Scene {
             "{when}: done {done}, differs in {:?}",
             differences(&found, expected)
         );
+        self.check_transaction(root, done, when);
         let git = |args: &[&str]| run(self.repo.command("git").current_dir(root).args(args)).ok();
         assert_eq!(git(&["fsck", "--strict", "--no-dangling"]), "", "{when}");
         if let Asked::Start(path) = &self.asked {
@@ -331,10 +279,30 @@ impl Scene {
             }
             assert_eq!(now, self.git, "{when}");
         }
-        assert_eq!(git_refs(&git), refs_by_store(root), "{when}");
+        assert_eq!(refs_by_git(&git), refs_by_store(root), "{when}");
         eventually(&format!("{when}: {:?} are gone", leftovers(root)), || {
             leftovers(root).is_empty().then_some(())
         });
+    }
+}
+
+impl Scene {
+    /// Checks that the transaction stands as it must, with all of its calls or none.
+    #[track_caller]
+    pub fn check_transaction(&self, root: &Path, done: bool, when: &str) {
+        let state = match self.asked {
+            Asked::Commit(_) if done => "committed",
+            Asked::Rewind(_) if done => "aborted",
+            _ => "active",
+        };
+        if let Some(open) = &self.open {
+            open.check(root, state, when);
+        }
+        if let Asked::Begin = self.asked {
+            let (_copy, database) = database(&root.join(".git/heddle")).unwrap();
+            let begun = traces::query(&database, "SELECT 1 FROM txn", |_| Ok(()));
+            assert_eq!(begun.len(), usize::from(done), "{when}");
+        }
     }
 }
 
@@ -371,104 +339,4 @@ fn differences(a: &Content, b: &Content) -> Vec<String> {
     differ.dedup();
     let told = |path: &String| format!("{path}: {:?} and not {:?}", a.get(path), b.get(path));
     differ.into_iter().map(told).collect()
-}
-
-fn git_refs(git: &dyn Fn(&[&str]) -> String) -> BTreeMap<String, String> {
-    let refs = git(&[
-        "for-each-ref",
-        "--format=%(refname) %(objectname)",
-        "refs/heddle/",
-    ]);
-    let pair = |line: &str| {
-        let (name, id) = line.split_once(' ').unwrap();
-        (name.to_owned(), id.to_owned())
-    };
-    refs.lines().map(pair).collect()
-}
-
-/// The refs that the store says there are.
-fn refs_by_store(root: &Path) -> BTreeMap<String, String> {
-    let copy = tempfile::Builder::new().prefix("hdl").tempdir().unwrap();
-    for name in ["heddle.db", "heddle.db-wal"] {
-        let from = root.join(".git/heddle").join(name);
-        if from.exists() {
-            fs::copy(&from, copy.path().join(name)).unwrap();
-        }
-    }
-    let database = Connection::open(copy.path().join("heddle.db")).unwrap();
-    let mut rows = database
-        .prepare(
-            "SELECT 'refs/heddle/threads/' || name, lower(hex(current_state)) FROM thread
-             WHERE current_state IS NOT NULL
-             UNION SELECT ref, lower(hex(tip)) FROM chain WHERE ref IS NOT NULL",
-        )
-        .unwrap();
-    let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
-    rows.unwrap().map(Result::unwrap).collect()
-}
-
-/// Files that only a call under way has.
-fn leftovers(root: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut look = |folder: PathBuf, is_left: &dyn Fn(&str) -> bool| {
-        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if is_left(&name) {
-                found.push(folder.join(name).display().to_string());
-            }
-        }
-    };
-    look(root.join(".heddle"), &|name| {
-        !["sockets", "agent.log"].contains(&name)
-    });
-    look(root.join(".git"), &|name| name.ends_with(".lock"));
-    look(root.join(".git/heddle"), &|name| name.starts_with("index-"));
-    let objects = root.join(".git/objects");
-    look(objects.clone(), &|name| name.starts_with("tmp_"));
-    for entry in fs::read_dir(&objects).unwrap().flatten() {
-        look(entry.path(), &|name| name.starts_with("tmp_"));
-    }
-    for below in ["threads", "kept/main", "kept"] {
-        look(root.join(".git/refs/heddle").join(below), &|name| {
-            name.ends_with(".lock")
-        });
-    }
-    found
-}
-
-/// Everything goes back to the first state.
-pub fn whole(_: &TestRepo, state: &str) -> Asked {
-    Asked::Restore(to_state(state))
-}
-
-/// Some paths do.
-pub fn some(_: &TestRepo, state: &str) -> Asked {
-    let paths = ["turns", "README", "was", "made", "link"];
-    Asked::Restore(RestoreStateRequest {
-        paths: paths.map(str::to_owned).to_vec(),
-        ..to_state(state)
-    })
-}
-
-/// One step back.
-pub fn undo(_: &TestRepo, _: &str) -> Asked {
-    Asked::Restore(to(Target::Undo(1)))
-}
-
-/// Everything goes back, and the index follows.
-pub fn with_index(_: &TestRepo, state: &str) -> Asked {
-    Asked::Restore(RestoreStateRequest {
-        update_index: true,
-        ..to_state(state)
-    })
-}
-
-/// A capture.
-pub fn capture(_: &TestRepo, _: &str) -> Asked {
-    Asked::Capture
-}
-
-/// A thread with a worktree beside the repository.
-pub fn start(repo: &TestRepo, _: &str) -> Asked {
-    Asked::Start(repo.around().join("fix"))
 }
