@@ -84,6 +84,7 @@ mod service_slow;
 mod storm;
 mod strangers;
 mod threads;
+mod transaction_faults;
 mod transactions;
 #[allow(dead_code)]
 mod trees;

@@ -132,6 +132,21 @@ impl ImageDisk {
     }
 }
 
+/// Fills the filesystem at `path` to the last byte.
+pub fn fill(path: &Path) {
+    use std::io::Write;
+
+    let mut file = fs::File::create(path.join("fill")).unwrap();
+    while file.write_all(&[0; 4096]).is_ok() {}
+    // Where room is given out late, what was written is known to have it only then.
+    let _ = file.sync_all();
+}
+
+/// Gives the room back.
+pub fn free(path: &Path) {
+    fs::remove_file(path.join("fill")).unwrap();
+}
+
 /// A filesystem in memory.
 pub struct MemoryDisk {
     mount: Mount,
@@ -158,15 +173,12 @@ impl MemoryDisk {
 
     /// Fills it to the last byte.
     pub fn fill(&self) {
-        use std::io::Write;
-
-        let mut file = fs::File::create(self.path().join("fill")).unwrap();
-        while file.write_all(&[0; 4096]).is_ok() {}
+        fill(self.path());
     }
 
     /// Gives the room back.
     pub fn free(&self) {
-        fs::remove_file(self.path().join("fill")).unwrap();
+        free(self.path());
     }
 
     /// Mounts it anew, with `ro` or `rw`.
