@@ -53,8 +53,8 @@ impl Commands for Reviver {
                 again(RegisterHook::new(hook, Arc::clone(&self.hooks)))
             }
             Command::DeregisterHook => {
-                let name = content(parcel)?;
-                again(DeregisterHook::new(name, Arc::clone(&self.hooks))?)
+                let kept = content(parcel)?;
+                again(DeregisterHook::again(kept, Arc::clone(&self.hooks)))
             }
             Command::StartThread => again(content::<StartedThread>(parcel)?),
             Command::CompleteThread => again(content::<CompletedThread>(parcel)?),

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     failure::{Failure, Reason},
-    git::RefMove,
+    git::{RefMove, StateId},
     mutation::{
         Caller, Entry, Gates, Mutation, Parcel, Passed, PostCapture, Told, Trace, Within, blocking,
     },
@@ -148,6 +148,7 @@ impl Mutation for CaptureThread {
         // The scanner goes back before the gate: a hook may want to look at the worktree.
         let take = move || Snapshot::take(&captures, place, &mut held, view, &says);
         let snapshot = blocking(take).await?;
+        self.check_head(&snapshot)?;
         // Where nothing changed there is nothing to ask about.
         let passed = match snapshot.is_unchanged() {
             true => Passed::default(),
@@ -212,8 +213,31 @@ impl CaptureThread {
     }
 }
 
+impl CaptureThread {
+    /// What would be captured at another HEAD than the transaction began at could not be committed, and
+    /// would come after none of the captures before it.
+    fn check_head(&self, snapshot: &Snapshot) -> Result<(), Failure> {
+        match &self.within {
+            Some(within) if within.head.is_some() && within.head != snapshot.look.head => {
+                Err(Failure::new(
+                    Reason::ThreadMoved,
+                    format!(
+                        "the thread `{}` was moved by a commit, a checkout or another move of HEAD since the transaction {} began; nothing was captured and it stays active: abort it and begin anew",
+                        within.thread, within.transaction
+                    ),
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Mutation for PreparedCapture {
     type Output = Captured;
+
+    fn state(&self) -> Option<StateId> {
+        Some(self.snapshot.state)
+    }
 
     fn apply(&mut self, tx: &WriteTx<'_>) -> Result<Captured, Failure> {
         let (captured, trace) = self.snapshot.apply(tx)?;

@@ -18,7 +18,7 @@ use crate::{
     },
     mutation::{Entry, PreCapture, Trace, Verb, now_secs},
     store::{self, ReadTx, StateRecord, WriteTx},
-    thread::{Place, Thread, ThreadName},
+    thread::{Place, Thread, ThreadName, newest_of},
 };
 
 /// What is said of a state.
@@ -386,15 +386,6 @@ fn tip(thread: Option<&Thread>) -> Option<impl PartialEq> {
         let in_chain = thread.chain.is_some();
         (&thread.current_state, in_chain, &thread.chain_head)
     })
-}
-
-/// A thread's newest state: the tip of the chain under way, else HEAD.
-fn newest_of(thread: Option<Thread>, head: Option<StateId>) -> Option<StateId> {
-    let current = thread.and_then(|mut thread| {
-        thread.follow(head);
-        thread.current_state
-    });
-    current.as_deref().and_then(StateId::from_bytes).or(head)
 }
 
 pub(super) fn moved(name: &ThreadName) -> Failure {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
@@ -95,6 +96,17 @@ impl Mutation for RegisterHook {
 pub struct DeregisterHook {
     name: String,
     registry: Arc<Registry>,
+    /// Whether there was one, as the change was applied last.
+    deleted: bool,
+    /// The same, as a transaction has answered it.
+    answered: Option<bool>,
+}
+
+/// The removal of a hook as a transaction keeps it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DeregisteredHook {
+    name: String,
+    deleted: bool,
 }
 
 impl DeregisterHook {
@@ -104,7 +116,22 @@ impl DeregisterHook {
     /// `INVALID_FIELD` when no hook can have that name.
     pub fn new(name: String, registry: Arc<Registry>) -> Result<Self, Failure> {
         check_name(&name)?;
-        Ok(Self { name, registry })
+        Ok(Self {
+            name,
+            registry,
+            deleted: false,
+            answered: None,
+        })
+    }
+
+    /// The removal that a transaction kept: it is made only if it does what was answered.
+    pub fn again(kept: DeregisteredHook, registry: Arc<Registry>) -> Self {
+        Self {
+            name: kept.name,
+            registry,
+            deleted: false,
+            answered: Some(kept.deleted),
+        }
     }
 }
 
@@ -113,11 +140,31 @@ impl Mutation for DeregisterHook {
     type Output = bool;
 
     fn parcel(&self) -> Option<Parcel> {
-        Some(Parcel::new("deregister_hook.1", &self.name))
+        let kept = DeregisteredHook {
+            name: self.name.clone(),
+            deleted: self.deleted,
+        };
+        Some(Parcel::new("deregister_hook.1", &kept))
     }
 
     fn apply(&mut self, tx: &WriteTx<'_>) -> Result<bool, Failure> {
-        Ok(tx.delete_hook(&self.name)?)
+        self.deleted = tx.delete_hook(&self.name)?;
+        match self.answered {
+            Some(answered) if answered != self.deleted => {
+                let (was, is) = match answered {
+                    true => ("", "none any more"),
+                    false => ("no ", "one now"),
+                };
+                Err(Failure::new(
+                    Reason::HookUnknown,
+                    format!(
+                        "there was {was}hook `{}` when it was answered, and there is {is}",
+                        self.name
+                    ),
+                ))
+            }
+            _ => Ok(self.deleted),
+        }
     }
 
     fn describe(&self, deleted: &bool) -> Option<Entry> {

@@ -18,7 +18,7 @@ mod subscriber;
 mod telling;
 mod trial;
 
-pub use commands::{DeregisterHook, FireEvent, RegisterHook, RespondToHook};
+pub use commands::{DeregisterHook, DeregisteredHook, FireEvent, RegisterHook, RespondToHook};
 pub use confinement::PeerProcess;
 pub use guard::guard;
 pub use hooks::{HOOK_TOKEN, HookSettings, Hooks, RUNNING_LIMIT};

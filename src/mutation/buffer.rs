@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{Entry, Mutation, Told};
 use crate::{
     failure::Failure,
-    git::RefMove,
+    git::{RefMove, StateId},
     store::{BufferedCall, ThreadRecord, WriteTx},
 };
 
@@ -38,6 +38,8 @@ pub struct Within {
     pub transaction: Uuid,
     /// Its thread.
     pub thread: String,
+    /// The HEAD that it began at, and can be committed at.
+    pub head: Option<StateId>,
     /// That thread as the calls before this one leave it; `None` while none touched it.
     pub view: Option<ThreadRecord>,
 }
@@ -49,6 +51,9 @@ pub trait Replayed: Send {
     /// # Errors
     /// Why it no longer applies.
     fn apply(&mut self, tx: &WriteTx<'_>) -> Result<(), Failure>;
+
+    /// The state that its refs lead to, before it is applied.
+    fn state(&self) -> Option<StateId>;
 
     /// Its entry of the operation log, once it is applied.
     fn entry(&self) -> Option<Entry>;
@@ -71,7 +76,8 @@ pub trait Transactions: Send + Sync {
     /// When it is unknown, or was aborted.
     fn within(&self, id: Uuid) -> Result<Within, Failure>;
 
-    /// Keeps a call until the commit, if it applies after those before it: `apply` tries it out.
+    /// Keeps a call until the commit, if it applies after those before it: `apply` tries it out, and
+    /// answers what is to be kept.
     ///
     /// # Errors
     /// When the transaction takes no call, or the calls no longer apply.
@@ -79,8 +85,7 @@ pub trait Transactions: Send + Sync {
         &self,
         tx: &WriteTx<'_>,
         id: Uuid,
-        call: &BufferedCall,
-        apply: &mut dyn FnMut(&WriteTx<'_>) -> Result<(), Failure>,
+        apply: &mut dyn FnMut(&WriteTx<'_>) -> Result<BufferedCall, Failure>,
     ) -> Result<(), Failure>;
 
     /// The ref that keeps what the calls of a transaction captured.
@@ -105,6 +110,10 @@ impl<M: Mutation> Replayed for Revived<M> {
     fn apply(&mut self, tx: &WriteTx<'_>) -> Result<(), Failure> {
         self.output = Some(self.mutation.apply(tx)?);
         Ok(())
+    }
+
+    fn state(&self) -> Option<StateId> {
+        self.mutation.state()
     }
 
     fn entry(&self) -> Option<Entry> {

@@ -30,7 +30,7 @@ pub use write::{log, now_millis, now_secs};
 
 use crate::{
     failure::Failure,
-    git::{Identity, RefMove},
+    git::{Identity, RefMove, StateId},
     store::WriteTx,
 };
 
@@ -50,9 +50,15 @@ pub trait Mutation: Send + 'static {
         let _ = within;
     }
 
-    /// The prepared change, as it is kept until its transaction is committed; `None` where it cannot
-    /// be part of one.
+    /// The change, as it is kept until its transaction is committed; `None`, once it is prepared,
+    /// where it cannot be part of one. It is asked for after [`Mutation::apply`] tried it out: where
+    /// the answer depends on what was there, that belongs to it.
     fn parcel(&self) -> Option<Parcel> {
+        None
+    }
+
+    /// The state that the prepared change makes refs lead to, if it can be part of a transaction.
+    fn state(&self) -> Option<StateId> {
         None
     }
 

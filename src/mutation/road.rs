@@ -16,7 +16,7 @@ use super::{
 use crate::{
     failure::{Failure, Reason},
     git::{RefWriter, Repository},
-    store::{self, BufferedCall, OperationDedupStore, Store},
+    store::{self, OperationDedupStore, Store},
 };
 
 /// Encodes a mutation's output into the response that is answered and recorded.
@@ -204,22 +204,15 @@ impl Road {
     ) -> Answer {
         mutation.enter(&within);
         mutation.prepare().await?;
-        let parcel = mutation.parcel().ok_or_else(|| not_bufferable(&call))?;
-        let json = |value: Result<String, serde_json::Error>| {
-            value.map_err(|e| Failure::new(Reason::Internal, e.to_string()))
-        };
-        let buffered = BufferedCall {
-            method: call.method.to_owned(),
-            command: json(serde_json::to_string(&parcel))?,
-            caller: json(serde_json::to_string(&call.caller))?,
-        };
+        if mutation.parcel().is_none() {
+            return Err(not_bufferable(&call));
+        }
         let (answer, answered) = oneshot::channel();
         self.store.submit(Box::new(BufferWrite {
             call,
             transaction: within.transaction,
             fingerprint,
             mutation,
-            buffered,
             encode,
             projections: self.projections.clone(),
             transactions: Arc::clone(&self.transactions),
@@ -316,7 +309,7 @@ impl Road {
     }
 }
 
-fn not_bufferable(call: &Call) -> Failure {
+pub(super) fn not_bufferable(call: &Call) -> Failure {
     let method = call.method.trim_start_matches('/');
     Failure::new(
         Reason::NotBufferable,

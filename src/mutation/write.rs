@@ -9,10 +9,11 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use super::{
-    Call, Caller, Entry, Intent, Listeners, Mutation, Told, Trace, Transactions, Verb, road::Encode,
+    Call, Caller, Entry, Intent, Listeners, Mutation, Told, Trace, Transactions, Verb,
+    road::{Encode, not_bufferable},
 };
 use crate::{
-    failure::Failure,
+    failure::{Failure, Reason},
     git::{RefMove, RefWriter, StateId},
     store::{self, BufferedCall, NewOperation, Recorded, Write, WriteTx},
 };
@@ -171,13 +172,16 @@ impl<M: Mutation> Write for RoadWrite<M> {
     }
 }
 
+fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
+    serde_json::to_string(value).map_err(|e| Failure::new(Reason::Internal, e.to_string()))
+}
+
 /// A call on the writer thread that is kept until its transaction is committed.
 pub(super) struct BufferWrite<M: Mutation> {
     pub(super) call: Call,
     pub(super) transaction: Uuid,
     pub(super) fingerprint: [u8; 32],
     pub(super) mutation: M,
-    pub(super) buffered: BufferedCall,
     pub(super) encode: Encode<M::Output>,
     pub(super) projections: Projections,
     pub(super) transactions: Arc<dyn Transactions>,
@@ -188,17 +192,21 @@ pub(super) struct BufferWrite<M: Mutation> {
 impl<M: Mutation> Write for BufferWrite<M> {
     fn apply(&mut self, tx: &WriteTx<'_>) -> Result<(), Failure> {
         let mut tried = None;
-        let (mutation, encode) = (&mut self.mutation, self.encode);
-        self.transactions
-            .buffer(tx, self.transaction, &self.buffered, &mut |tx| {
-                let output = mutation.apply(tx)?;
-                let captured = mutation
-                    .describe(&output)
-                    .filter(|e| e.verb == Verb::Snapshot);
-                let state = captured.and_then(|entry| entry.state_id);
-                tried = Some((encode(&output), state));
-                Ok(())
-            })?;
+        let (mutation, encode, call) = (&mut self.mutation, self.encode, &self.call);
+        self.transactions.buffer(tx, self.transaction, &mut |tx| {
+            let output = mutation.apply(tx)?;
+            let captured = mutation
+                .describe(&output)
+                .filter(|e| e.verb == Verb::Snapshot);
+            let state = captured.and_then(|entry| entry.state_id);
+            tried = Some((encode(&output), state));
+            let parcel = mutation.parcel().ok_or_else(|| not_bufferable(call))?;
+            Ok(BufferedCall {
+                method: call.method.to_owned(),
+                command: json(&parcel)?,
+                caller: json(&call.caller)?,
+            })
+        })?;
         let (response, state) = tried.ok_or(store::Error::Stopped)?;
         if let Some(key) = self.call.key {
             let recorded = Recorded {

@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Places, Thread, ThreadName, place::unknown, state_named};
+use super::{Places, Thread, ThreadName, newest_of, place::unknown, state_named};
 use crate::{
     failure::{Failure, Reason},
     git::{RefMove, StateId},
@@ -51,6 +51,8 @@ pub struct StartThread {
     places: Arc<Places>,
     asked: StartThreadRequest,
     gates: Gates,
+    /// A thread as the calls before this one leave it, in a transaction.
+    view: Option<Thread>,
     prepared: Option<StartedThread>,
 }
 
@@ -79,6 +81,7 @@ impl StartThread {
             places,
             asked,
             gates,
+            view: None,
             prepared: None,
         }
     }
@@ -88,8 +91,13 @@ impl StartThread {
     }
 }
 
-/// Finds out where a thread starts, and refuses one that cannot. Blocks.
-fn prepare(places: &Places, asked: &StartThreadRequest) -> Result<StartedThread, Failure> {
+/// Finds out where a thread starts, and refuses one that cannot; `view` is a thread as a transaction
+/// leaves it. Blocks.
+fn prepare(
+    places: &Places,
+    asked: &StartThreadRequest,
+    view: Option<Thread>,
+) -> Result<StartedThread, Failure> {
     let name = &asked.name;
     let git = places.git()?;
     if git.has_branch(name.as_str()) {
@@ -119,7 +127,13 @@ fn prepare(places: &Places, asked: &StartThreadRequest) -> Result<StartedThread,
         None => git.head()?.commit,
     };
     let base = match (asked.from.as_str(), &here) {
-        ("", Some(here)) => places.current_state(&here.thread, head)?.or(head),
+        ("", Some(here)) => {
+            let known = match view.filter(|view| view.name == here.thread.as_str()) {
+                Some(view) => Some(view),
+                None => places.store().read(|tx| tx.thread(here.thread.as_str()))?,
+            };
+            newest_of(known, head)
+        }
         ("", None) => head,
         (from, Some(here)) => {
             let git = places.git_of(&here.worktree)?;
@@ -171,10 +185,15 @@ fn check_path(path: &Path, base: Option<StateId>) -> Result<(), Failure> {
 impl Mutation for StartThread {
     type Output = Thread;
 
+    fn enter(&mut self, within: &Within) {
+        self.view = within.view.clone();
+    }
+
     async fn prepare(&mut self) -> Result<(), Failure> {
         let (places, asked) = (Arc::clone(&self.places), self.asked.clone());
         self.gates.enter(self.asked.name.as_str())?;
-        let prepared = blocking(move || prepare(&places, &asked)).await?;
+        let view = self.view.take();
+        let prepared = blocking(move || prepare(&places, &asked, view)).await?;
         let question = || PreThreadCreate {
             name: self.asked.name.to_string(),
             from_state: prepared.base,
@@ -237,6 +256,10 @@ impl Mutation for StartThread {
 
 impl Mutation for StartedThread {
     type Output = Thread;
+
+    fn state(&self) -> Option<StateId> {
+        self.base
+    }
 
     fn apply(&mut self, tx: &WriteTx<'_>) -> Result<Thread, Failure> {
         let name = &self.name;

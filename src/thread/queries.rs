@@ -214,6 +214,15 @@ impl Places {
     }
 }
 
+/// A thread's newest state: the tip of the chain under way, else HEAD.
+pub(crate) fn newest_of(thread: Option<Thread>, head: Option<StateId>) -> Option<StateId> {
+    let current = thread.and_then(|mut thread| {
+        thread.follow(head);
+        thread.current_state
+    });
+    current.as_deref().and_then(StateId::from_bytes).or(head)
+}
+
 /// The state that a caller names: any revision of Git's, or a thread. Git's meaning goes first.
 ///
 /// # Errors

@@ -10,8 +10,9 @@ use crate::{
     capture::Captures,
     failure::Failure,
     git::{RefMove, StateId},
-    mutation::{Entry, Gates, Mutation, Replayed, Told, Verb, log, now_secs},
+    mutation::{Entry, Gates, Mutation, Replayed, Told, Verb, blocking, log, now_secs},
     store::WriteTx,
+    thread::newest_of,
 };
 
 /// Commits a transaction.
@@ -64,7 +65,12 @@ impl Mutation for CommitTransaction {
         if let Some(worktree) = transaction.and_then(|known| known.worktree) {
             self.head = self.captures.head_at(worktree).await?;
         }
-        Ok(())
+        let (captures, ledger, id) = (
+            Arc::clone(&self.captures),
+            Arc::clone(&self.ledger),
+            self.id,
+        );
+        blocking(move || ledger.check_states(id, &captures.places().git()?)).await
     }
 
     fn apply(&mut self, tx: &WriteTx<'_>) -> Result<Committed, Failure> {
@@ -78,9 +84,8 @@ impl Mutation for CommitTransaction {
         })?;
         tx.end_transaction(self.id, TransactionState::Committed, None, now_secs())?;
         let thread = tx.reads().thread(&transaction.thread)?;
-        let state = thread.and_then(|thread| thread.current_state);
         Ok(Committed {
-            state: state.or(transaction.base_state),
+            state: newest_of(thread, self.head).map(StateId::to_vec),
             calls: transaction.calls,
             thread: transaction.thread,
         })

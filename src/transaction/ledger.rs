@@ -7,9 +7,10 @@ use uuid::Uuid;
 use super::{CALL_LIMIT, Transaction, TransactionState, aborted, active, known, reference};
 use crate::{
     failure::{Failure, Reason},
-    git::StateId,
+    git::{GitDir, StateId},
     mutation::{Caller, Parcel, Replayed, Transactions, Within, now_secs},
     store::{BufferedCall, Store, WriteTx},
+    thread::newest_of,
 };
 
 /// Makes changes of parcels again.
@@ -63,6 +64,26 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// Refuses a commit whose refs would lead to what Git has no more: a transaction keeps what its
+    /// calls captured, and not what they named. Blocks.
+    ///
+    /// # Errors
+    /// `TRANSACTION_CONFLICT` naming the call.
+    pub(super) fn check_states(&self, id: Uuid, git: &GitDir) -> Result<(), Failure> {
+        let calls = self.store.read(|tx| tx.buffered_calls(id))?;
+        for (number, call) in calls.into_iter().enumerate() {
+            let change = self.commands.revive(&read(id, &call.command)?)?;
+            if let Some(state) = change.state().filter(|&state| !git.has_object(state)) {
+                let gone = format!("the state {state} is not in the repository any more");
+                let gone = Failure::new(Reason::StateUnknown, gone);
+                return Err(conflict(id, number, &call.method, &gone));
+            }
+        }
+        Ok(())
+    }
+}
+
 fn read<T: serde::de::DeserializeOwned>(id: Uuid, json: &str) -> Result<T, Failure> {
     serde_json::from_str(json).map_err(|e| {
         tracing::error!("a buffered call of the transaction {id} is damaged: {e}");
@@ -93,13 +114,9 @@ pub(super) fn check_thread(
     transaction: &Transaction,
     head: Option<StateId>,
 ) -> Result<(), Failure> {
-    let now = tx.reads().thread(&transaction.thread)?;
-    let newest = now.and_then(|mut thread| {
-        thread.follow(head);
-        thread.current_state
-    });
+    let newest = newest_of(tx.reads().thread(&transaction.thread)?, head);
+    let newest = newest.map(StateId::to_vec);
     let head = head.map(StateId::to_vec);
-    let newest = newest.or_else(|| head.clone());
     if newest == transaction.base_state && head == transaction.base_head {
         return Ok(());
     }
@@ -124,8 +141,10 @@ impl Transactions for Ledger {
             return Err(aborted(&transaction));
         }
         let view = transaction.view.as_deref();
+        let head = transaction.base_head.as_deref();
         Ok(Within {
             transaction: id,
+            head: head.and_then(StateId::from_bytes),
             view: view.map(|view| read(id, view)).transpose()?,
             thread: transaction.thread,
         })
@@ -135,8 +154,7 @@ impl Transactions for Ledger {
         &self,
         tx: &WriteTx<'_>,
         id: Uuid,
-        call: &BufferedCall,
-        apply: &mut dyn FnMut(&WriteTx<'_>) -> Result<(), Failure>,
+        apply: &mut dyn FnMut(&WriteTx<'_>) -> Result<BufferedCall, Failure>,
     ) -> Result<(), Failure> {
         let transaction = active(tx, id)?;
         if transaction.calls >= CALL_LIMIT {
@@ -147,14 +165,14 @@ impl Transactions for Ledger {
                 ),
             ));
         }
-        let view = tx.try_out(|| {
+        let (call, view) = tx.try_out(|| {
             self.replay(tx, id, |_, _| Ok(()))?;
-            apply(tx)?;
-            Ok(tx.reads().thread(&transaction.thread)?)
+            let call = apply(tx)?;
+            Ok((call, tx.reads().thread(&transaction.thread)?))
         })?;
         let view = view.as_ref().map(serde_json::to_string).transpose();
         let view = view.map_err(|e| Failure::new(Reason::Internal, e.to_string()))?;
-        Ok(tx.buffer_call(id, call, view.as_deref(), now_secs())?)
+        Ok(tx.buffer_call(id, &call, view.as_deref(), now_secs())?)
     }
 
     fn reference(&self, id: Uuid) -> String {
