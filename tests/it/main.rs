@@ -88,6 +88,7 @@ mod transaction_faults;
 mod transactions;
 #[allow(dead_code)]
 mod trees;
+mod txn_storm;
 mod upkeep;
 mod wal;
 mod walk;

@@ -17,9 +17,12 @@ use heddle_agent::grpc_local_impl::proto::local::RestoreStateRequest;
 use tonic::{Status, transport::Channel};
 use uuid::Uuid;
 
-pub use asked::{Asked, begin, capture, commit, rewind, some, start, undo, whole, with_index};
+pub use asked::{
+    Asked, begin, capture, commit, marked, rewind, some, start, undo, whole, with_index,
+};
 use open::Open;
-use traces::{leftovers, refs_by_git, refs_by_store};
+use traces::leftovers;
+pub use traces::{query, refs_by_git, refs_by_store};
 
 use crate::{
     fault::{database, stored},
@@ -300,7 +303,7 @@ impl Scene {
         }
         if let Asked::Begin = self.asked {
             let (_copy, database) = database(&root.join(".git/heddle")).unwrap();
-            let begun = traces::query(&database, "SELECT 1 FROM txn", |_| Ok(()));
+            let begun = query(&database, "SELECT 1 FROM txn", |_| Ok(()));
             assert_eq!(begun.len(), usize::from(done), "{when}");
         }
     }
