@@ -29,6 +29,7 @@ pub use commands::{CaptureRecord, CaptureRequest, CaptureThread, PreparedCapture
 pub use compare::{CompareRequest, Compared, compare};
 pub use preview::{Preview, preview};
 pub use restore::{RestoreRequest, RestoreState, Restored};
+pub(crate) use snapshot::moved;
 pub use standing::Standing;
 pub use target::Target;
 
@@ -70,6 +71,19 @@ impl Captures {
         let place = self.place(repo_path, "").await?;
         let held = self.scanners.hold(&place.worktree).await;
         Ok((place, held))
+    }
+
+    /// Waits until nobody else advances the thread.
+    pub async fn hold_thread(
+        &self,
+        thread: &str,
+        gates: &Gates,
+    ) -> Result<OwnedMutexGuard<()>, Failure> {
+        gates.enter(thread)?;
+        Ok(self
+            .threads
+            .hold(&ThreadName::known(thread.to_owned()))
+            .await)
     }
 
     /// The place of a thread, held: nobody else advances the thread or looks at the worktree. What it

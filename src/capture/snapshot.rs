@@ -388,7 +388,7 @@ fn tip(thread: Option<&Thread>) -> Option<impl PartialEq> {
     })
 }
 
-pub(super) fn moved(name: &ThreadName) -> Failure {
+pub(crate) fn moved(name: &ThreadName) -> Failure {
     Failure::new(
         Reason::ThreadMoved,
         format!(

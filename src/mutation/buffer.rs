@@ -42,6 +42,8 @@ pub struct Within {
     pub head: Option<StateId>,
     /// That thread as the calls before this one leave it; `None` while none touched it.
     pub view: Option<ThreadRecord>,
+    /// Why it takes no more calls, if it does not: those that it has taken are answered all the same.
+    pub refused: Option<Failure>,
 }
 
 /// A change of a parcel, about to be applied.

@@ -159,7 +159,11 @@ impl Road {
                 Err(reused())
             };
         }
-        if let Some(within) = within {
+        if let Some(mut within) = within {
+            // Before it is prepared, and somebody is asked in vain.
+            if let Some(refused) = within.refused.take() {
+                return Err(refused);
+            }
             return self
                 .buffer(call, within, fingerprint, mutation, encode)
                 .await;

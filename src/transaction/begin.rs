@@ -8,11 +8,12 @@ use super::{
     ACTIVE_LIMIT, RETENTION_SECS, Transaction, TransactionState, reference, rewind_reference,
 };
 use crate::{
-    capture::{Captures, Standing},
+    capture::{Captures, Standing, moved},
     failure::{Failure, Reason},
     git::{RefMove, StateId},
     mutation::{Caller, Entry, Mutation, Verb, now_secs},
     store::WriteTx,
+    thread::newest_of,
 };
 
 /// Bytes that a message may have.
@@ -110,6 +111,10 @@ impl Mutation for BeginTransaction {
                     other.id
                 ),
             ));
+        }
+        let newest = newest_of(tx.reads().thread(thread)?, standing.head);
+        if newest != standing.newest {
+            return Err(moved(&standing.thread));
         }
         let active = tx.reads().transactions(true, ACTIVE_LIMIT)?.len();
         if active >= ACTIVE_LIMIT as usize {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
 use super::{Ledger, TransactionState, active, ledger::check_thread, reference, rewind_reference};
@@ -24,6 +25,8 @@ pub struct CommitTransaction {
     /// The worktree's HEAD now.
     head: Option<StateId>,
     applied: Vec<Box<dyn Replayed>>,
+    /// Held until it is published: a capture waits, and comes after what is committed.
+    thread: Option<OwnedMutexGuard<()>>,
 }
 
 /// A transaction that was committed.
@@ -46,6 +49,7 @@ impl CommitTransaction {
             gates,
             head: None,
             applied: Vec::new(),
+            thread: None,
         }
     }
 }
@@ -60,7 +64,11 @@ impl Mutation for CommitTransaction {
             .store()
             .read(|tx| tx.transaction(self.id))?;
         if let Some(known) = &transaction {
-            self.gates.enter(&known.thread)?;
+            let held = self
+                .captures
+                .hold_thread(&known.thread, &self.gates)
+                .await?;
+            self.thread = Some(held);
         }
         if let Some(worktree) = transaction.and_then(|known| known.worktree) {
             self.head = self.captures.head_at(worktree).await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{CALL_LIMIT, Transaction, TransactionState, aborted, active, known, reference};
+use super::{CALL_LIMIT, Transaction, TransactionState, aborted, check_active, known, reference};
 use crate::{
     failure::{Failure, Reason},
     git::{GitDir, StateId},
@@ -96,13 +96,18 @@ fn read<T: serde::de::DeserializeOwned>(id: Uuid, json: &str) -> Result<T, Failu
 
 /// Why the calls of a transaction do not apply: the first that does not.
 fn conflict(id: Uuid, number: usize, method: &str, failure: &Failure) -> Failure {
+    let why = match failure.reason {
+        // To try it again, as a call by itself is told to, is of no use.
+        Reason::ThreadMoved => "another call moved the thread",
+        _ => &failure.message,
+    };
     Failure::new(
         Reason::TransactionConflict,
         format!(
             "call {} of the transaction {id}, {}, no longer applies: {}; nothing was applied and it stays active: abort it and begin anew",
             number + 1,
             method.trim_start_matches('/'),
-            failure.message
+            why
         ),
     )
 }
@@ -134,6 +139,21 @@ pub(super) fn check_thread(
     ))
 }
 
+/// Refuses where a transaction takes no more calls.
+fn check_room(transaction: &Transaction) -> Result<(), Failure> {
+    check_active(transaction)?;
+    if transaction.calls < CALL_LIMIT {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Reason::TransactionFull,
+        format!(
+            "the transaction {} holds {CALL_LIMIT} calls, which is the limit; commit it and begin another",
+            transaction.id
+        ),
+    ))
+}
+
 impl Transactions for Ledger {
     fn within(&self, id: Uuid) -> Result<Within, Failure> {
         let transaction = self.store.read(|tx| Ok(known(tx, id)))??;
@@ -145,6 +165,7 @@ impl Transactions for Ledger {
         Ok(Within {
             transaction: id,
             head: head.and_then(StateId::from_bytes),
+            refused: check_room(&transaction).err(),
             view: view.map(|view| read(id, view)).transpose()?,
             thread: transaction.thread,
         })
@@ -156,15 +177,8 @@ impl Transactions for Ledger {
         id: Uuid,
         apply: &mut dyn FnMut(&WriteTx<'_>) -> Result<BufferedCall, Failure>,
     ) -> Result<(), Failure> {
-        let transaction = active(tx, id)?;
-        if transaction.calls >= CALL_LIMIT {
-            return Err(Failure::new(
-                Reason::TransactionFull,
-                format!(
-                    "the transaction {id} holds {CALL_LIMIT} calls, which is the limit; commit it and begin another"
-                ),
-            ));
-        }
+        let transaction = known(&tx.reads(), id)?;
+        check_room(&transaction)?;
         let (call, view) = tx.try_out(|| {
             self.replay(tx, id, |_, _| Ok(()))?;
             let call = apply(tx)?;

@@ -72,13 +72,19 @@ fn known(tx: &ReadTx<'_>, id: Uuid) -> Result<Transaction, Failure> {
 /// The transaction of this id, which must be active.
 fn active(tx: &WriteTx<'_>, id: Uuid) -> Result<Transaction, Failure> {
     let transaction = known(&tx.reads(), id)?;
+    check_active(&transaction)?;
+    Ok(transaction)
+}
+
+fn check_active(transaction: &Transaction) -> Result<(), Failure> {
     match transaction.state {
-        TransactionState::Active => Ok(transaction),
-        TransactionState::Aborted => Err(aborted(&transaction)),
+        TransactionState::Active => Ok(()),
+        TransactionState::Aborted => Err(aborted(transaction)),
         TransactionState::Committed => Err(Failure::new(
             Reason::TransactionNotActive,
             format!(
-                "the transaction {id} was committed, and can neither take calls nor end again; begin another one"
+                "the transaction {} was committed, and can neither take calls nor end again; begin another one",
+                transaction.id
             ),
         )),
     }

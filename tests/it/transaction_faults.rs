@@ -7,8 +7,8 @@ use heddle_agent::{
     grpc_local_impl::proto::v1::{
         AbortTransactionRequest, BeginTransactionRequest, CaptureThreadRequest,
         CaptureThreadResponse, CommitTransactionRequest, CommitTransactionResponse,
-        DeregisterHookRequest, GetTransactionStatusRequest, StartThreadRequest,
-        transaction_service_client::TransactionServiceClient,
+        DeregisterHookRequest, GetTransactionStatusRequest, RegisterHookRequest,
+        StartThreadRequest, transaction_service_client::TransactionServiceClient,
     },
 };
 use tonic::{Code, Request, Status, transport::Channel};
@@ -199,6 +199,71 @@ async fn a_removal_that_was_answered_otherwise_is_a_conflict() {
         assert_eq!(hook_names(&channel).await, left);
         assert_eq!(txn.status().await, ("active".to_owned(), 2));
         txn.abort(false).await;
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_asked_about_a_call_that_comes_too_late() {
+    let repo = TestRepo::new();
+    let _daemon = repo.serve();
+    let channel = repo.channel().await;
+    let mut txn = Txn::begin(&channel).await;
+    fs::write(repo.path("a"), "1").unwrap();
+    let key = Uuid::new_v4();
+    let capture = || CaptureThreadRequest {
+        client_operation_id: key.to_string(),
+        ..Default::default()
+    };
+    let first = threads(&channel)
+        .capture_thread(txn.within(capture()))
+        .await;
+    let first = first.unwrap().into_inner();
+    txn.commit(Uuid::new_v4()).await.unwrap();
+    let asked = repo.around().join("asked");
+    let gate = RegisterHookRequest {
+        command: format!("echo asked >> {}", asked.display()),
+        ..hook("gate")
+    };
+    hooks(&channel).register_hook(gate).await.unwrap();
+    fs::write(repo.path("a"), "2").unwrap();
+    let late = txn.capture().await.unwrap_err();
+    assert_refused(
+        &late,
+        Code::FailedPrecondition,
+        Reason::TransactionNotActive,
+    );
+    assert!(!asked.exists(), "a gate was asked in vain");
+    // What it has taken is answered all the same.
+    let again = threads(&channel)
+        .capture_thread(txn.within(capture()))
+        .await;
+    assert_eq!(again.unwrap().into_inner(), first);
+    captured(&channel, "").await;
+    assert!(asked.exists());
+}
+
+#[tokio::test]
+async fn a_capture_that_meets_a_commit_waits_and_comes_after_it() {
+    let repo = TestRepo::new();
+    let _daemon = repo.serve();
+    let channel = repo.channel().await;
+    for round in 0..20 {
+        let mut txn = Txn::begin(&channel).await;
+        fs::write(repo.path("a"), format!("{round} in it")).unwrap();
+        let inside = txn.capture().await.unwrap().state_id;
+        fs::write(repo.path("a"), format!("{round} beside it")).unwrap();
+        let (committed, beside) = tokio::join!(
+            txn.commit(Uuid::new_v4()),
+            crate::states::capture(&channel, "")
+        );
+        let beside = beside.unwrap();
+        match committed {
+            Ok(_) => assert_eq!(beside.parent_state, inside),
+            Err(failed) => {
+                assert_refused(&failed, Code::Aborted, Reason::ThreadMoved);
+                txn.abort(false).await;
+            }
+        }
     }
 }
 
