@@ -94,7 +94,7 @@ impl Captures {
                 Failure::new(
                     Reason::WorktreeGone,
                     format!(
-                        "the worktree {} is gone, in which the transaction began; abort it",
+                        "the worktree {} is gone, in which the transaction began; abort it, without rewinding",
                         root.display()
                     ),
                 )

@@ -71,7 +71,7 @@ impl AbortTransaction {
     }
 
     /// The restore that takes the worktree back.
-    fn restore(&self) -> Result<RestoreState, Failure> {
+    async fn restore(&self) -> Result<RestoreState, Failure> {
         let id = self.asked.id;
         let transaction = self
             .captures
@@ -100,6 +100,8 @@ impl AbortTransaction {
                 ),
             ));
         };
+        // Its path may lead elsewhere when it is gone.
+        self.captures.head_at(worktree.clone()).await?;
         let root = Path::new(OsStr::from_bytes(&worktree));
         Ok(RestoreState::new(
             Arc::clone(&self.captures),
@@ -121,7 +123,7 @@ impl Mutation for AbortTransaction {
 
     async fn prepare(&mut self) -> Result<(), Failure> {
         if self.asked.rewind_worktree {
-            let mut restore = self.restore()?;
+            let mut restore = self.restore().await?;
             restore.prepare().await?;
             self.rewind = Some(restore);
         }

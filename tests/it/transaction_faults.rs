@@ -268,6 +268,43 @@ async fn a_capture_that_meets_a_commit_waits_and_comes_after_it() {
 }
 
 #[tokio::test]
+async fn g9_no_other_worktree_is_rewound_in_place_of_one_that_is_gone() {
+    let repo = TestRepo::new();
+    let _daemon = repo.serve();
+    let channel = repo.channel().await;
+    // Inside the main one, which is where its path leads when it is gone.
+    let nested = repo.path("nested");
+    let request = StartThreadRequest {
+        name: "side".into(),
+        path: nested.to_str().unwrap().into(),
+        ..Default::default()
+    };
+    threads(&channel).start_thread(request).await.unwrap();
+    let begin = BeginTransactionRequest {
+        repo_path: nested.to_str().unwrap().into(),
+        ..Default::default()
+    };
+    let mut client = TransactionServiceClient::new(channel.clone());
+    let begun = client.begin_transaction(begin).await.unwrap();
+    let mut txn = Txn::joined(&channel, begun.into_inner().transaction_id);
+    fs::remove_dir_all(&nested).unwrap();
+    fs::write(repo.path("README"), "mine").unwrap();
+    let before = content(repo.root());
+    let rewind = AbortTransactionRequest {
+        transaction_id: txn.id.clone(),
+        rewind_worktree: true,
+        ..Default::default()
+    };
+    let refused = txn.client.abort_transaction(rewind).await.unwrap_err();
+    assert_refused(&refused, Code::FailedPrecondition, Reason::WorktreeGone);
+    assert!(refused.message().contains("nested"), "{refused:?}");
+    assert_eq!(content(repo.root()), before);
+    let refused = txn.commit(Uuid::new_v4()).await.unwrap_err();
+    assert_refused(&refused, Code::FailedPrecondition, Reason::WorktreeGone);
+    txn.abort(false).await;
+}
+
+#[tokio::test]
 async fn a_commit_leads_to_the_state_that_the_thread_has() {
     let repo = TestRepo::new();
     let _daemon = repo.serve();

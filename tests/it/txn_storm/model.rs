@@ -220,7 +220,13 @@ impl Txn {
         checked.committed += 1;
         assert_eq!(state, "committed", "{id}");
         assert_eq!(commit.given.calls as usize, calls.len(), "{id}");
-        // The calls and the commit are beside each other, each once, in the order of their being made.
+        self.check_order(&calls, commit, log, place);
+        self.check_captures(&calls, commit, place);
+    }
+
+    /// The calls and the commit are beside each other, each once, in the order of their being made.
+    fn check_order(&self, calls: &[Call], commit: &End, log: &[Row], place: &HashMap<Uuid, usize>) {
+        let id = &self.id;
         let end = place[&commit.key];
         assert_eq!(log[end].verb, "transaction_commit");
         let at = |call: &&Call| place.get(&call.key).copied();
@@ -243,7 +249,6 @@ impl Txn {
             let own: Vec<_> = own.filter_map(|call| at(&call)).collect();
             assert!(own.is_sorted(), "{id}: the calls of client {client}");
         }
-        self.check_captures(&calls, commit, place);
     }
 
     /// Each came after the one before it, and the last is where the commit led.
