@@ -7,12 +7,13 @@ use tempfile::TempDir;
 use crate::{
     Result,
     git::{self, Plumbing},
-    ours::Ours,
     shared::{
+        arguments::Arguments,
+        ours::Ours,
         table::{Table, Target, Unit},
-        turns::{compare, medians},
+        turns::{Side, compare, in_turns, medians},
+        worktree::Worktree,
     },
-    worktree::Worktree,
 };
 
 /// Turns in which all sides are measured.
@@ -29,20 +30,20 @@ struct Bench {
 }
 
 /// The names of the groups.
-pub fn names() -> String {
-    let names: Vec<_> = GROUPS.iter().map(|(name, _)| *name).collect();
-    names.join(", ")
+pub fn names() -> Vec<&'static str> {
+    GROUPS.iter().map(|(name, _)| *name).collect()
 }
 
 /// Measures the wanted groups, or all of them.
-pub fn measure(quick: bool, wanted: &[String], table: &mut Table) -> Result {
+pub fn measure(arguments: &Arguments, table: &mut Table) -> Result {
     // Not in a tmpfs, where a sync is nothing.
     let folder = tempfile::Builder::new()
         .prefix("hdl")
         .tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    let quick = arguments.quick;
     let bench = Bench { folder, quick };
     for (name, group) in GROUPS {
-        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+        if arguments.want(name) {
             eprintln!("{name}");
             group(&bench, table)?;
         }
@@ -98,9 +99,6 @@ struct Sides<'a> {
     worktree: &'a Worktree,
     ours: Ours,
 }
-
-/// A name, and microseconds for one turn.
-type Side<'a> = (&'a str, &'a dyn Fn() -> Result<f64>);
 
 impl Sides<'_> {
     fn captures(&mut self, changed: usize, asked: Target) -> Result {
@@ -208,23 +206,6 @@ fn peak(table: &mut Table, what: &str, theirs: f64, ours: Option<f64>) {
     let (unit, sides) = (Unit::Mebibytes, (theirs, ours));
     let ratio = ours / theirs;
     table.ratio(&what, unit, sides, ratio, Target::Told);
-}
-/// Microseconds of all sides in turns, each of them first as often as the others. `before` goes
-/// before each, and is not measured.
-fn in_turns(
-    turns: usize,
-    before: impl Fn() -> Result,
-    sides: &[Side<'_>],
-) -> Result<Vec<Vec<f64>>> {
-    let mut taken = vec![Vec::new(); sides.len()];
-    for turn in 0..turns {
-        for place in 0..sides.len() {
-            let at = (place + turn) % sides.len();
-            before()?;
-            taken[at].push(sides[at].1()?);
-        }
-    }
-    Ok(taken)
 }
 
 /// The same capture with many captures before it, and with none.

@@ -26,10 +26,7 @@ use uuid::Uuid;
 
 use crate::{
     Result,
-    shared::{
-        connect::{connect, wait_for},
-        samples::Samples,
-    },
+    shared::{connect::connect, ours, samples::Samples},
 };
 
 /// A call that is measured.
@@ -92,35 +89,23 @@ async fn status(channel: Channel) -> Result<GetStatusResponse> {
 }
 
 /// One caller that makes one call after another, on one thread: for latencies.
-pub struct Caller {
-    runtime: Runtime,
-    channel: Channel,
-}
+pub struct Caller(ours::Caller);
 
 impl Caller {
-    pub fn connect(socket: &Path) -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let channel = runtime.block_on(connect(socket.to_owned()))?;
-        Ok(Self { runtime, channel })
-    }
-
-    /// The same, as soon as a server that was just started answers.
+    /// As soon as a server that was just started answers.
     pub fn as_soon_as_ready(socket: &Path) -> Result<Self> {
-        wait_for(socket)?;
-        let caller = Self::connect(socket)?;
+        let caller = Self(ours::Caller::connect(socket)?);
         caller.latencies(Call::Status, 1)?;
         Ok(caller)
     }
 
     /// The latencies of `count` calls.
     pub fn latencies(&self, call: Call, count: usize) -> Result<Samples> {
-        self.runtime.block_on(async {
+        self.0.runtime.block_on(async {
             let mut samples = Samples::default();
             for _ in 0..count {
                 let began = Instant::now();
-                call.on(self.channel.clone()).await?;
+                call.on(self.0.channel.clone()).await?;
                 samples.add(began.elapsed());
             }
             Ok(samples)
@@ -129,7 +114,7 @@ impl Caller {
 
     /// What the daemon says of itself.
     pub fn status(&self) -> Result<GetStatusResponse> {
-        self.runtime.block_on(status(self.channel.clone()))
+        self.0.runtime.block_on(status(self.0.channel.clone()))
     }
 
     /// What the daemon says of its store.

@@ -2,16 +2,14 @@
 //! in one run, by one client, both sides in turns, so that what the machine does meanwhile falls
 //! on both. `--quick` shows in seconds that it works; `--markdown` prints the table for a note.
 
-mod bare;
 mod client;
-mod floor;
 mod rows;
 mod served;
 #[path = "../shared/mod.rs"]
 #[allow(dead_code, reason = "some of it is for the other benches")]
 mod shared;
 
-use shared::table::Table;
+use shared::{arguments::Arguments, bare, table::Table};
 
 /// What goes wrong here is for the person who runs it.
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -30,28 +28,13 @@ impl Effort {
 }
 
 fn main() -> Result {
-    let mut arguments = std::env::args().skip(1);
-    let (mut quick, mut markdown) = (false, false);
-    let mut wanted = Vec::new();
-    while let Some(argument) = arguments.next() {
-        match argument.as_str() {
-            bare::ARGUMENT => return bare::serve(&arguments.next().ok_or("no socket")?),
-            "--quick" => quick = true,
-            "--markdown" => markdown = true,
-            // What `cargo bench` adds.
-            "--bench" => {}
-            name if !name.starts_with('-') => wanted.push(name.to_owned()),
-            other => {
-                return Err(format!(
-                    "{other}: the arguments are --quick, --markdown and names of groups: {}",
-                    rows::names()
-                )
-                .into());
-            }
-        }
+    let mut given = std::env::args().skip(1).peekable();
+    if given.next_if_eq(bare::ARGUMENT).is_some() {
+        return bare::serve(&given.next().ok_or("no socket")?);
     }
+    let arguments = Arguments::read(given, &rows::names())?;
     let mut table = Table::default();
-    rows::measure(Effort { quick }, &wanted, &mut table)?;
-    table.print(markdown);
+    rows::measure(&arguments, &mut table)?;
+    table.print(arguments.markdown);
     Ok(())
 }

@@ -19,11 +19,12 @@ use uuid::Uuid;
 
 use crate::{
     Effort, Result,
-    bare::Bare,
     client::{Call, Caller, Crowd},
-    floor::{Appended, ping_pong},
     served::Repo,
     shared::{
+        arguments::Arguments,
+        bare::Bare,
+        floor::{Appended, ping_pong},
         repo::HEDDLE,
         samples::{Samples, median},
         table::{Table, Target, Unit},
@@ -54,20 +55,23 @@ struct Bench {
 }
 
 /// The names of the groups.
-pub fn names() -> String {
-    let names: Vec<_> = GROUPS.iter().map(|(name, _)| *name).collect();
-    names.join(", ")
+pub fn names() -> Vec<&'static str> {
+    GROUPS.iter().map(|(name, _)| *name).collect()
 }
 
 /// Measures the wanted groups, or all of them.
-pub fn measure(effort: Effort, wanted: &[String], table: &mut Table) -> Result {
+pub fn measure(arguments: &Arguments, table: &mut Table) -> Result {
     // Not in a tmpfs, where a sync is nothing.
     let folder = tempfile::Builder::new()
         .prefix("hdl")
         .tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-    let bench = Bench { folder, effort };
+    let quick = arguments.quick;
+    let bench = Bench {
+        folder,
+        effort: Effort { quick },
+    };
     for (name, group) in GROUPS {
-        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+        if arguments.want(name) {
             eprintln!("{name}");
             group(&bench, table)?;
         }

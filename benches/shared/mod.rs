@@ -1,7 +1,13 @@
-//! What the benches share: the table, samples, turns, a repository, the daemon that serves it.
+//! What the benches share: arguments, the table, samples, turns, floors, a repository with its worktree,
+//! the daemon that serves it.
 
+pub mod arguments;
+pub mod bare;
 pub mod connect;
+pub mod floor;
+pub mod ours;
 pub mod repo;
 pub mod samples;
 pub mod table;
 pub mod turns;
+pub mod worktree;

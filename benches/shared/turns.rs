@@ -40,3 +40,24 @@ pub fn medians(pairs: &[(f64, f64)]) -> ((f64, f64), f64) {
     let ratios = pairs.iter().map(|(floor, ours)| ours / floor);
     (sides, median(ratios))
 }
+
+/// A name, and microseconds for one turn.
+pub type Side<'a> = (&'a str, &'a dyn Fn() -> Result<f64>);
+
+/// Microseconds of all sides in turns, each of them first as often as the others. `before` goes
+/// before each, and is not measured.
+pub fn in_turns(
+    turns: usize,
+    before: impl Fn() -> Result,
+    sides: &[Side<'_>],
+) -> Result<Vec<Vec<f64>>> {
+    let mut taken = vec![Vec::new(); sides.len()];
+    for turn in 0..turns {
+        for place in 0..sides.len() {
+            let at = (place + turn) % sides.len();
+            before()?;
+            taken[at].push(sides[at].1()?);
+        }
+    }
+    Ok(taken)
+}

@@ -8,7 +8,8 @@ use std::{
     time::Instant,
 };
 
-use crate::{Result, shared::samples::Samples};
+use super::samples::Samples;
+use crate::Result;
 
 /// 16 bytes there and back on a blocking Unix socket, between two threads.
 pub fn ping_pong(count: usize) -> Result<Samples> {

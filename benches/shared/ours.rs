@@ -16,34 +16,43 @@ use tokio::runtime::Runtime;
 use tonic::transport::Channel;
 use uuid::Uuid;
 
-use crate::{
-    Result,
-    shared::{
-        connect::{connect, wait_for},
-        repo::{Daemon, Repo},
-        samples::micros,
-    },
+use super::{
+    connect::{connect, wait_for},
+    repo::{Daemon, Repo},
+    samples::micros,
 };
+use crate::Result;
 
 /// A daemon with one caller.
 pub struct Ours {
     pub daemon: Daemon,
-    runtime: Runtime,
-    channel: Channel,
+    pub caller: Caller,
+}
+
+/// A caller that makes one call after another, on one thread.
+pub struct Caller {
+    pub runtime: Runtime,
+    pub channel: Channel,
+}
+
+impl Caller {
+    /// As soon as somebody listens.
+    pub fn connect(socket: &Path) -> Result<Self> {
+        wait_for(socket)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let channel = runtime.block_on(connect(socket.to_owned()))?;
+        Ok(Self { runtime, channel })
+    }
 }
 
 impl Ours {
     /// Starts the daemon of a repository; nothing is captured yet.
     pub fn start(repo: &Repo) -> Result<Self> {
         let daemon = repo.spawn(None)?;
-        let socket = repo.socket()?;
-        wait_for(&socket)?;
-        let (runtime, channel) = call(&socket)?;
-        Ok(Self {
-            daemon,
-            runtime,
-            channel,
-        })
+        let caller = Caller::connect(&repo.socket()?)?;
+        Ok(Self { daemon, caller })
     }
 
     /// Microseconds for a capture that finds something changed.
@@ -63,8 +72,8 @@ impl Ours {
             ..Default::default()
         };
         let began = Instant::now();
-        let captured = self.runtime.block_on(async {
-            let mut client = ThreadWorkflowServiceClient::new(self.channel.clone());
+        let captured = self.caller.runtime.block_on(async {
+            let mut client = ThreadWorkflowServiceClient::new(self.caller.channel.clone());
             client.capture_thread(request).await
         })?;
         let took = micros(began.elapsed());
@@ -88,8 +97,8 @@ impl Ours {
             ..Default::default()
         };
         let began = Instant::now();
-        let restored = self.runtime.block_on(async {
-            let mut client = WorktreeServiceClient::new(self.channel.clone());
+        let restored = self.caller.runtime.block_on(async {
+            let mut client = WorktreeServiceClient::new(self.caller.channel.clone());
             client.restore_state(request).await
         })?;
         let took = micros(began.elapsed());
@@ -100,12 +109,4 @@ impl Ours {
             Err(format!("a restore wrote {written} files and not {files}").into())
         }
     }
-}
-
-fn call(socket: &Path) -> Result<(Runtime, Channel)> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let channel = runtime.block_on(connect(socket.to_owned()))?;
-    Ok((runtime, channel))
 }

@@ -8,7 +8,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::{Result, shared::repo::Repo};
+use super::repo::Repo;
+use crate::Result;
 
 /// Files in a folder, about.
 const FILES_EACH: usize = 12;
