@@ -113,6 +113,12 @@ pub(super) fn printable(text: &str) -> String {
         .collect()
 }
 
+/// The same of each line, those after the first indented: nothing in them can be taken for ours.
+pub(super) fn printable_lines(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(printable).collect();
+    lines.join("\n    ")
+}
+
 /// Prints an error, with its stable reason where there is one.
 pub(super) fn error(reason: Option<&str>, message: &str) {
     let reason = reason.map_or_else(String::new, |reason| format!("[{reason}]"));
@@ -120,7 +126,7 @@ pub(super) fn error(reason: Option<&str>, message: &str) {
     let _ = writeln!(
         anstream::stderr().lock(),
         "{BAD}error{reason}{BAD:#}: {}",
-        printable(message)
+        printable_lines(message)
     );
 }
 

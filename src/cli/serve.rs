@@ -169,6 +169,8 @@ async fn serve_until_signalled(repository: Repository, mut config: LocalDaemonCo
         int: listen(SignalKind::interrupt())?,
     };
     let mut hangup = listen(SignalKind::hangup())?;
+    // Under a parent that ignores SIGCHLD, and so would have us do, nobody tells how a child ended.
+    let _children = listen(SignalKind::child())?;
     let reload = Arc::new(Notify::new());
     config.reload = Arc::clone(&reload);
     tokio::spawn(async move {

@@ -99,9 +99,9 @@ pub(super) fn extra_signals(hook: &str, signals: &Value) -> Result<Vec<ExtraSign
     signals.iter().enumerate().map(read).collect()
 }
 
-/// A reason in the length that errors have room for.
+/// A reason in the length that errors have room for, without what says nothing around it.
 pub(super) fn shortened(reason: &str) -> String {
-    let reason = reason.trim();
+    let reason = reason.trim_matches(|c: char| c.is_whitespace() || c.is_control());
     if reason.len() <= REASON_LIMIT {
         return reason.to_owned();
     }
@@ -149,5 +149,6 @@ mod tests {
         let cut = shortened(&long);
         assert!(cut.len() <= REASON_LIMIT + '…'.len_utf8());
         assert!(cut.ends_with("é…"));
+        assert_eq!(shortened(" \0\0why\n\0"), "why");
     }
 }

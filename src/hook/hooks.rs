@@ -159,8 +159,8 @@ impl Hooks {
             environment: [
                 ("HEDDLE_EVENT", asked.event.name().to_owned()),
                 ("HEDDLE_HOOK_EVENT_ID", event_id.to_string()),
-                (HOOK_TOKEN, run.chain.to_string()),
             ],
+            token: run.chain.to_string(),
         };
         let ran = self.runner.run(job, &self.stop).await;
         tracing::debug!(
@@ -180,14 +180,18 @@ impl Hooks {
             match judge(&hook, asked.event, &ran) {
                 _ if ran.ended == Ended::Stopped => return Err(stopping(&hook, asked.event)),
                 Answer::Pass(signals) => passed.extra_signals.extend(signals),
-                Answer::Veto(reason) => return Err(vetoed(hook.name(), asked.event, &reason)),
+                Answer::Veto(reason) => {
+                    let name = hook.name();
+                    let remedy = format!(", or try it with `heddle hook test {name}`");
+                    return Err(vetoed(name, asked.event, &reason, &remedy));
+                }
             }
         }
         if self.subscribers.hear(asked.event) {
             let usual = self.settings().subscriber_timeout;
             match self.subscribers.ask(&asked, usual).await {
                 Ok(signals) => passed.extra_signals.extend(signals),
-                Err((name, reason)) => return Err(vetoed(&name, asked.event, &reason)),
+                Err((name, reason)) => return Err(vetoed(&name, asked.event, &reason, "")),
             }
         }
         Ok(passed)
@@ -257,7 +261,7 @@ pub(super) fn judge(hook: &Hook, event: HookEvent, ran: &Ran) -> Answer {
         }
         Ended::Exited(_) => said(ran, "it cannot be run".to_owned()),
         Ended::NotRun(why) => why.clone(),
-        Ended::TimedOut => format!("it did not end within {} ms", ran.took.as_millis()),
+        Ended::TimedOut(time) => format!("it did not end within {} ms", time.as_millis()),
         Ended::Stopped => "the daemon is stopping".to_owned(),
     };
     if hook.fail_open() {
@@ -272,24 +276,27 @@ pub(super) fn judge(hook: &Hook, event: HookEvent, ran: &Ran) -> Answer {
     }
 }
 
-/// What a command said to its standard error, or what else is known.
+/// What a command said to its standard error; where it said nothing there, as many linters do, to its
+/// standard output; or what else is known.
 fn said(ran: &Ran, otherwise: String) -> String {
-    let text = ran.stderr.text();
-    let text = shortened(&text);
-    if text.is_empty() { otherwise } else { text }
+    let texts = [&ran.stderr, &ran.stdout].map(|output| shortened(&output.text()));
+    let said = texts.into_iter().find(|text| !text.is_empty());
+    said.unwrap_or(otherwise)
 }
 
-fn vetoed(hook: &str, event: HookEvent, reason: &str) -> Failure {
+fn vetoed(hook: &str, event: HookEvent, reason: &str, remedy: &str) -> Failure {
     let event = event.name();
-    Failure::new(
-        Reason::HookVetoed,
-        format!(
-            "the hook `{hook}` vetoes {event}: {reason}; nothing was changed: do as it says, or look at it with `heddle hook list`"
-        ),
-    )
-    .with("hook", hook)
-    .with("event", event)
-    .with("hook_reason", reason)
+    let vetoes = format!("the hook `{hook}` vetoes {event}");
+    let rest = format!("nothing was changed: do as it says{remedy}");
+    let message = if reason.contains('\n') {
+        format!("{vetoes}; {rest}:\n{reason}")
+    } else {
+        format!("{vetoes}: {reason}; {rest}")
+    };
+    Failure::new(Reason::HookVetoed, message)
+        .with("hook", hook)
+        .with("event", event)
+        .with("hook_reason", reason)
 }
 
 fn stopping(hook: &Hook, event: HookEvent) -> Failure {

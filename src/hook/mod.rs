@@ -4,10 +4,12 @@
 mod answer;
 mod commands;
 mod confinement;
+mod group;
 mod guard;
 mod heard;
 mod hooks;
 mod notices;
+mod orphans;
 mod payload;
 mod registry;
 mod run;

@@ -22,15 +22,7 @@ impl Registry {
         let hooks: Vec<Hook> = store
             .read(|tx| tx.hooks())?
             .into_iter()
-            .map(|row| {
-                Hook::new(
-                    row.name,
-                    row.command,
-                    &row.events,
-                    row.timeout_ms,
-                    row.fail_open,
-                )
-            })
+            .map(Hook::of)
             .collect::<Result<_, _>>()?;
         let heard = Heard::default();
         heard.set(hooks.iter().map(Hook::events));

@@ -1,4 +1,5 @@
-//! Running a hook's command: in a process group that does not outlive it, with bounded output.
+//! Running a hook's command: in a process group that does not outlive it, with bounded output. The guard
+//! ends what left the group.
 
 use std::{
     io,
@@ -9,24 +10,20 @@ use std::{
     path::PathBuf,
     pin::pin,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
-use nix::{
-    sys::signal::{Signal, killpg},
-    unistd::Pid,
-};
-use rustix::process::{WaitId, WaitIdOptions, waitid};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::unix::pipe,
-    sync::oneshot,
+    sync::oneshot::{self, error::RecvError},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
+use super::{group::Group, hooks::HOOK_TOKEN, orphans};
 use crate::child::child;
 
 /// Bytes that are kept of what a hook writes, to each of its two outputs.
@@ -34,6 +31,9 @@ pub const OUTPUT_LIMIT: usize = 64 * 1024;
 
 /// Time for what is left in a pipe that a process outside the group keeps open.
 const LINGER: Duration = Duration::from_millis(50);
+
+/// Time for a guard to end what it guards; a moment is enough, unless somebody stopped it.
+const GUARD_GRACE: Duration = Duration::from_secs(5);
 
 /// Git's variables that are about one repository (`git rev-parse --local-env-vars`): a daemon that
 /// a Git hook started has those of another command.
@@ -71,7 +71,9 @@ pub(super) struct Job<'a> {
     pub(super) command: &'a str,
     pub(super) timeout: Duration,
     pub(super) payload: Arc<str>,
-    pub(super) environment: [(&'static str, String); 3],
+    pub(super) environment: [(&'static str, String); 2],
+    /// What it proves itself with when it calls the daemon back; no two runs have the same.
+    pub(super) token: String,
 }
 
 /// How a run went.
@@ -90,8 +92,8 @@ pub(super) enum Ended {
     Exited(i32),
     /// By this signal, which was not ours.
     Signalled(i32),
-    /// After its time was over, by us.
-    TimedOut,
+    /// After its time, which is this, was over, by us.
+    TimedOut(Duration),
     /// It could not be started.
     NotRun(String),
     /// By us, because the daemon stops.
@@ -129,13 +131,15 @@ impl Output {
 }
 
 impl Runner {
-    /// Runs a command to its end, to its time's end, or until `stop`. What is left of its process
-    /// group then is killed: also when this is dropped.
+    /// Runs a command to its end, to its time's end, or until `stop`. What it started is killed then:
+    /// also when this is dropped.
     pub(super) async fn run(&self, job: Job<'_>, stop: &CancellationToken) -> Ran {
         let began = Instant::now();
         let (mut stdout, mut stderr) = (Output::default(), Output::default());
         let command = self.command(&job);
-        let ended = match Started::new(command).await {
+        let mark = || format!("{HOOK_TOKEN}={}", job.token);
+        let guarded = self.guard.is_some().then(mark);
+        let ended = match Started::new(command, guarded).await {
             Err(error) => Ended::NotRun(format!("it cannot be started: {error}")),
             Ok((started, status)) => {
                 let time = job.timeout;
@@ -172,6 +176,7 @@ impl Runner {
         command
             .arg(job.command)
             .envs(job.environment.iter().map(|(name, value)| (name, value)))
+            .env(HOOK_TOKEN, &job.token)
             .env("HEDDLE_REPOSITORY", &self.root)
             .current_dir(&self.root)
             .stdin(Stdio::piped())
@@ -202,54 +207,31 @@ fn feed(payload: Arc<str>, guarded: bool) -> Feed {
     }
 }
 
-/// A process group of our own making, known by its leader.
-#[derive(Clone)]
-struct Group {
-    leader: Pid,
-    /// Once the leader is reaped its number may be another's.
-    is_reaped: Arc<Mutex<bool>>,
+/// Ends what runs when whoever waits for it goes away.
+struct EndOnDrop {
+    group: Group,
+    is_guarded: bool,
 }
 
-impl Group {
-    fn kill(&self) {
-        let is_reaped = self
-            .is_reaped
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if !*is_reaped {
-            // The group may have ended by itself.
-            let _ = killpg(self.leader, Signal::SIGKILL);
+impl EndOnDrop {
+    /// To be called when the command's input is closed: a guard then ends what it guards, and itself.
+    async fn end(&self, status: &mut Status) -> Result<io::Result<ExitStatus>, RecvError> {
+        if self.is_guarded
+            && let Ok(status) = timeout(GUARD_GRACE, &mut *status).await
+        {
+            return status;
         }
-    }
-
-    /// Waits for the leader, kills what is left of the group, and only then reaps it.
-    fn reap(&self, mut child: Child) -> io::Result<ExitStatus> {
-        if let Some(pid) = rustix::process::Pid::from_raw(self.leader.as_raw()) {
-            let wait = || {
-                waitid(
-                    WaitId::Pid(pid),
-                    WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
-                )
-            };
-            while matches!(wait(), Err(rustix::io::Errno::INTR)) {}
-        }
-        self.kill();
-        let mut is_reaped = self
-            .is_reaped
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let status = child.wait();
-        *is_reaped = true;
-        status
+        self.group.kill();
+        status.await
     }
 }
 
-/// Kills the group when whoever waits for it goes away.
-struct KillOnDrop(Group);
-
-impl Drop for KillOnDrop {
+impl Drop for EndOnDrop {
     fn drop(&mut self) {
-        self.0.kill();
+        // A guard that was killed would leave behind what it guards.
+        if !self.is_guarded {
+            self.group.kill();
+        }
     }
 }
 
@@ -257,25 +239,31 @@ type Status = oneshot::Receiver<io::Result<ExitStatus>>;
 
 /// A command that runs.
 struct Started {
-    group: KillOnDrop,
+    group: EndOnDrop,
     pipes: [OwnedFd; 3],
 }
 
 impl Started {
     /// Starts a command on a thread of its own, which also waits for it: a hook may hang for long,
     /// and the threads that others wait for are few.
-    async fn new(command: Command) -> io::Result<(Self, Status)> {
+    async fn new(command: Command, guarded: Option<String>) -> io::Result<(Self, Status)> {
         let (started, answer) = oneshot::channel();
         let (ended, status) = oneshot::channel();
         thread::Builder::new()
             .name("hook".into())
             .stack_size(256 * 1024)
-            .spawn(move || match Self::spawn(command) {
+            .spawn(move || match Self::spawn(command, guarded.is_some()) {
                 Ok((child, this)) => {
-                    let group = this.group.0.clone();
+                    let group = this.group.group.clone();
                     // Where nobody waits for it any more, it is dropped here, and so killed.
                     drop(started.send(Ok(this)));
-                    drop(ended.send(group.reap(child)));
+                    let status = group.reap(child);
+                    if let (Some(mark), Ok(status)) = (guarded, &status)
+                        && status.signal().is_some()
+                    {
+                        orphans::end_marked(&mark);
+                    }
+                    drop(ended.send(status));
                 }
                 Err(error) => drop(started.send(Err(error))),
             })?;
@@ -283,12 +271,12 @@ impl Started {
         Ok((started, status))
     }
 
-    fn spawn(mut command: Command) -> io::Result<(Child, Self)> {
+    fn spawn(mut command: Command, is_guarded: bool) -> io::Result<(Child, Self)> {
         let mut child = command.spawn()?;
-        let group = KillOnDrop(Group {
-            leader: Pid::from_raw(child.id() as i32),
-            is_reaped: Arc::default(),
-        });
+        let group = EndOnDrop {
+            group: Group::of(&child),
+            is_guarded,
+        };
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
             return Err(io::Error::other("it has no pipes"));
@@ -318,26 +306,32 @@ impl Started {
         let (Ok(mut stdin), Ok(mut out), Ok(mut err)) = pipes else {
             return Ended::NotRun("its pipes cannot be used".to_owned());
         };
-        let mut fed = pin!(async move {
+        let fed = async move {
             // Nobody has to read it.
             let _ = stdin.write_all(&feed.bytes).await;
             if feed.stays_open {
                 std::future::pending::<()>().await;
             }
-        });
+        };
         let mut read = pin!(async {
             tokio::join!(stdout.read(&mut out), stderr.read(&mut err));
         });
-        let mut time = pin!(tokio::time::sleep(time));
         let (mut is_fed, mut is_read) = (false, false);
-        let (status, why) = loop {
-            tokio::select! {
-                status = &mut status => break (status, None),
-                () = &mut fed, if !is_fed => is_fed = true,
-                () = &mut read, if !is_read => is_read = true,
-                () = &mut time => break (kill(&group, &mut status).await, Some(Ended::TimedOut)),
-                () = stop.cancelled() => break (kill(&group, &mut status).await, Some(Ended::Stopped)),
+        let ended = {
+            let (mut fed, mut over) = (pin!(fed), pin!(tokio::time::sleep(time)));
+            loop {
+                tokio::select! {
+                    status = &mut status => break Ok(status),
+                    () = &mut fed, if !is_fed => is_fed = true,
+                    () = &mut read, if !is_read => is_read = true,
+                    () = &mut over => break Err(Ended::TimedOut(time)),
+                    () = stop.cancelled() => break Err(Ended::Stopped),
+                }
             }
+        };
+        let (status, why) = match ended {
+            Ok(status) => (status, None),
+            Err(why) => (group.end(&mut status).await, Some(why)),
         };
         if !is_read {
             let _ = timeout(LINGER, &mut read).await;
@@ -350,12 +344,4 @@ impl Started {
             Err(error) => Ended::NotRun(format!("how it ended cannot be told: {error}")),
         })
     }
-}
-
-async fn kill(
-    group: &KillOnDrop,
-    status: &mut Status,
-) -> Result<io::Result<ExitStatus>, oneshot::error::RecvError> {
-    group.0.kill();
-    status.await
 }

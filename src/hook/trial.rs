@@ -95,7 +95,7 @@ impl Hooks {
                 Ended::Exited(status) => Some(status),
                 _ => None,
             },
-            timed_out: ran.ended == Ended::TimedOut,
+            timed_out: matches!(ran.ended, Ended::TimedOut(_)),
             stdout: ran.stdout.text(),
             stderr: ran.stderr.text(),
             is_cut: ran.stdout.is_cut || ran.stderr.is_cut,

@@ -1,10 +1,13 @@
 //! Calls about hooks for tests: registering commands, listening live, answering gates.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use heddle_agent::grpc_local_impl::proto::v1::{
-    HookEvent, RegisterHookRequest, RespondToHookRequest, StartThreadRequest,
-    SubscribeHookEventsRequest,
+    DeregisterHookRequest, HookEvent, RegisterHookRequest, RespondToHookRequest,
+    StartThreadRequest, SubscribeHookEventsRequest,
 };
 use serde_json::Value;
 use tonic::{Status, Streaming, transport::Channel};
@@ -67,6 +70,24 @@ pub fn veto(outcome: Result<(), Status>) -> (String, String) {
         assert!(status.message().contains(told.as_str()), "{status:?}");
     }
     (hook.clone(), reason.clone())
+}
+
+/// Captures with this hook alone: the reason that it vetoes with; `None` where it passes.
+pub async fn outcome(repo: &TestRepo, hook: RegisterHookRequest) -> Option<String> {
+    let channel = repo.channel().await;
+    let name = hook.name.clone();
+    register(&channel, hook).await;
+    let tried = try_capture(repo, &channel, &format!("{:?}", Instant::now())).await;
+    let request = DeregisterHookRequest {
+        name: name.clone(),
+        ..Default::default()
+    };
+    hooks(&channel).deregister_hook(request).await.unwrap();
+    tried.is_err().then(|| {
+        let (hook, reason) = veto(tried);
+        assert_eq!(hook, name);
+        reason
+    })
 }
 
 /// Listens to these events.

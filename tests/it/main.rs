@@ -48,6 +48,7 @@ mod hook_commands;
 mod hook_git;
 mod hook_nested;
 mod hook_notices;
+mod hook_processes;
 mod hook_sandbox;
 mod hook_subscribers;
 mod hooks;

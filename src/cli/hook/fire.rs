@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::super::{
     Common, Error, Result,
     link::Link,
-    output::{BAD, BOLD, DIM, GOOD, Output, printable},
+    output::{BAD, BOLD, DIM, GOOD, Output, printable, printable_lines},
 };
 use crate::{
     grpc_local_impl::proto::local::{
@@ -111,11 +111,11 @@ fn show(out: &Output, name: &str, tried: &TryHookResponse) -> Result<()> {
         ))?,
         (true, true) => out.line(format_args!(
             "{BAD}vetoes{BAD:#} {BOLD}{name}{BOLD:#} on {event}, after {took:.1} ms: {}",
-            printable(&tried.reason)
+            printable_lines(&tried.reason)
         ))?,
         (true, false) => out.line(format_args!(
             "{BAD}fails{BAD:#} {BOLD}{name}{BOLD:#} on {event}, after {took:.1} ms: {}",
-            printable(&tried.reason)
+            printable_lines(&tried.reason)
         ))?,
     }
     part(out, "payload", &tried.payload_json)?;
@@ -128,16 +128,19 @@ fn show(out: &Output, name: &str, tried: &TryHookResponse) -> Result<()> {
         part(out, "signal", signal)?;
     }
     if tried.truncated {
-        out.line("it wrote more than is shown: 64 KiB of each output are kept")?;
+        out.line("it wrote more than 64 KiB, of which no more is kept")?;
     }
     Ok(())
 }
 
+/// Bytes of one part that a person is shown; `--output json` has all.
+const SHOWN: usize = 4 * 1024;
+
 fn part(out: &Output, name: &str, text: &str) -> Result<()> {
-    if text.trim_end().is_empty() {
-        return Ok(());
-    }
-    for (at, line) in text.trim_end().lines().enumerate() {
+    let text = text.trim_end();
+    let shown = &text[..text.floor_char_boundary(SHOWN)];
+    let more = (shown.len() < text.len()).then_some("… and more");
+    for (at, line) in shown.lines().chain(more).enumerate() {
         let name = if at == 0 { name } else { "" };
         out.line(format_args!("{DIM}{name:>12}{DIM:#}  {}", printable(line)))?;
     }

@@ -13,7 +13,7 @@ use super::{
     super::{
         Common, Error, Result,
         link::Link,
-        output::{BAD, BOLD, DIM, GOOD, NOTE, Output, printable, time, warning},
+        output::{BAD, BOLD, DIM, GOOD, NOTE, Output, printable, printable_lines, time, warning},
     },
     client,
     veto_if::VetoIf,
@@ -135,7 +135,10 @@ async fn answer(out: &Output, link: &Link, event: &HookEvent, answering: &Answer
     }
     match abort.as_str() {
         "" => out.line(format_args!("  {GOOD}passed{GOOD:#}")),
-        reason => out.line(format_args!("  {BAD}vetoed{BAD:#}: {}", printable(reason))),
+        reason => out.line(format_args!(
+            "  {BAD}vetoed{BAD:#}: {}",
+            printable_lines(reason)
+        )),
     }
 }
 
