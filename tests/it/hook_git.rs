@@ -156,7 +156,8 @@ fn gits_hooks_do_nothing_where_heddle_is_not_installed() {
     assert!(!repo.path(".heddle").exists());
 }
 
-fn sample(name: &str, arguments: &str) -> String {
+/// The command line of a sample in contrib/hooks.
+pub fn sample(name: &str, arguments: &str) -> String {
     format!("{} {arguments}", contrib("hooks").join(name).display())
 }
 

@@ -46,6 +46,7 @@ mod foreign;
 mod hook_cli;
 mod hook_commands;
 mod hook_git;
+mod hook_lint;
 mod hook_nested;
 mod hook_notices;
 mod hook_processes;
