@@ -6,7 +6,11 @@ use std::sync::Arc;
 use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
-use super::{Ledger, TransactionState, active, ledger::check_thread, reference, rewind_reference};
+use super::{
+    Ledger, TransactionState, active,
+    ledger::{check_thread, read},
+    reference, rewind_reference,
+};
 use crate::{
     capture::Captures,
     failure::Failure,
@@ -84,9 +88,9 @@ impl Mutation for CommitTransaction {
     fn apply(&mut self, tx: &WriteTx<'_>) -> Result<Committed, Failure> {
         let transaction = active(tx, self.id)?;
         check_thread(tx, &transaction, self.head)?;
-        self.applied = self.ledger.replay(tx, self.id, |change, caller| {
+        self.applied = self.ledger.replay(tx, self.id, |change, call| {
             if let Some(entry) = change.entry() {
-                log(tx, caller, &entry)?;
+                log(tx, &read(self.id, &call.caller)?, &entry)?;
             }
             Ok(())
         })?;

@@ -8,7 +8,7 @@ use super::{CALL_LIMIT, Transaction, TransactionState, aborted, check_active, kn
 use crate::{
     failure::{Failure, Reason},
     git::{GitDir, StateId},
-    mutation::{Caller, Parcel, Replayed, Transactions, Within, now_secs},
+    mutation::{Parcel, Replayed, Transactions, Within, now_secs},
     store::{BufferedCall, Store, WriteTx},
     thread::newest_of,
 };
@@ -34,8 +34,8 @@ impl Ledger {
         Self { store, commands }
     }
 
-    /// Applies the calls of a transaction, and hands each with who made it to `each`. On any error,
-    /// all must be taken back.
+    /// Applies the calls of a transaction, and hands each to `each`. On any error, all must be taken
+    /// back.
     ///
     /// # Errors
     /// `TRANSACTION_CONFLICT` naming the call that no longer applies, or what `each` says.
@@ -43,7 +43,7 @@ impl Ledger {
         &self,
         tx: &WriteTx<'_>,
         id: Uuid,
-        mut each: impl FnMut(&dyn Replayed, &Caller) -> Result<(), Failure>,
+        mut each: impl FnMut(&dyn Replayed, &BufferedCall) -> Result<(), Failure>,
     ) -> Result<Vec<Box<dyn Replayed>>, Failure> {
         let mut applied = Vec::new();
         for (number, call) in tx.reads().buffered_calls(id)?.into_iter().enumerate() {
@@ -57,7 +57,7 @@ impl Ledger {
                     conflict(id, number, &call.method, &failure)
                 }
             })?;
-            each(&*change, &read(id, &call.caller)?)?;
+            each(&*change, &call)?;
             applied.push(change);
         }
         Ok(applied)
@@ -84,7 +84,8 @@ impl Ledger {
     }
 }
 
-fn read<T: serde::de::DeserializeOwned>(id: Uuid, json: &str) -> Result<T, Failure> {
+/// What was kept of a call in JSON.
+pub(super) fn read<T: serde::de::DeserializeOwned>(id: Uuid, json: &str) -> Result<T, Failure> {
     serde_json::from_str(json).map_err(|e| {
         tracing::error!("a buffered call of the transaction {id} is damaged: {e}");
         Failure::new(

@@ -136,7 +136,7 @@ async fn a_hook_that_never_stops_to_start_others_is_ended_with_all_of_them() {
     let repo = TestRepo::new();
     let _daemon = repo.serve();
     // Nobody else sleeps as long.
-    let length = format!("6{:09}", std::process::id());
+    let length = format!("600.{}", std::process::id());
     let starts = format!(
         "sh -c 'while :; do setsid sleep {length} & sleep 0.01; done' &
          while :; do (setsid sleep {length} &) ; sleep 0.01; done"
@@ -189,17 +189,6 @@ os.execv(sys.argv[1], sys.argv[1:])";
     assert_eq!(outcome(&repo, gate("it", "true")).await, None);
     let reason = outcome(&repo, gate("it", "exit 3")).await.unwrap();
     assert!(reason.contains("exit status 3"), "{reason}");
-}
-
-#[tokio::test]
-async fn a_daemon_that_a_hook_started_for_another_repository_stays() {
-    let (repo, other) = (TestRepo::new(), TestRepo::new());
-    let _daemon = repo.serve();
-    let start = format!("cd '{}' && {HEDDLE} hook list", other.root().display());
-    assert_eq!(outcome(&repo, gate("there", &start)).await, None);
-    let status = || other.heddle(["agent", "status", "--output", "json"]);
-    assert_eq!(status().json()["state"], "serving");
-    other.heddle(["agent", "stop"]).ok();
 }
 
 fn is_alive(daemon: &Daemon) -> bool {
