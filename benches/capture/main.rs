@@ -9,7 +9,7 @@ mod rows;
 #[allow(dead_code, reason = "some of it is for the other benches")]
 mod shared;
 
-use shared::{arguments::Arguments, table::Table};
+use shared::bench;
 
 /// What goes wrong here is for the person who runs it.
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -19,9 +19,5 @@ fn main() -> Result {
     if given.next_if_eq(git::PEAK).is_some() {
         return git::print_peak(given);
     }
-    let arguments = Arguments::read(given, &rows::names())?;
-    let mut table = Table::default();
-    rows::measure(&arguments, &mut table)?;
-    table.print(arguments.markdown);
-    Ok(())
+    bench::run(given, rows::GROUPS)
 }

@@ -1,14 +1,12 @@
 //! What is measured: one function per group of rows.
 
-use std::{cell::Cell, path::Path};
-
-use tempfile::TempDir;
+use std::cell::Cell;
 
 use crate::{
     Result,
     git::{self, Plumbing},
     shared::{
-        arguments::Arguments,
+        bench::{Bench, Group},
         ours::Ours,
         table::{Table, Target, Unit},
         turns::{Side, compare, in_turns, medians},
@@ -16,50 +14,8 @@ use crate::{
     },
 };
 
-/// Turns in which all sides are measured.
-const TURNS: usize = 20;
-
-type Group = fn(&Bench, &mut Table) -> Result;
-
-const GROUPS: &[(&str, Group)] = &[("small", small), ("large", large), ("history", history)];
-
-/// What the groups share.
-struct Bench {
-    folder: TempDir,
-    quick: bool,
-}
-
-/// The names of the groups.
-pub fn names() -> Vec<&'static str> {
-    GROUPS.iter().map(|(name, _)| *name).collect()
-}
-
-/// Measures the wanted groups, or all of them.
-pub fn measure(arguments: &Arguments, table: &mut Table) -> Result {
-    // Not in a tmpfs, where a sync is nothing.
-    let folder = tempfile::Builder::new()
-        .prefix("hdl")
-        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-    let quick = arguments.quick;
-    let bench = Bench { folder, quick };
-    for (name, group) in GROUPS {
-        if arguments.want(name) {
-            eprintln!("{name}");
-            group(&bench, table)?;
-        }
-    }
-    Ok(())
-}
-
-impl Bench {
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn turns(&self) -> usize {
-        if self.quick { 3 } else { TURNS }
-    }
-}
+/// What is measured, by name.
+pub const GROUPS: &[Group] = &[("small", small), ("large", large), ("history", history)];
 
 /// Files that are changed where many are.
 const MANY: usize = 1_000;
@@ -210,7 +166,7 @@ fn peak(table: &mut Table, what: &str, theirs: f64, ours: Option<f64>) {
 
 /// The same capture with many captures before it, and with none.
 fn history(bench: &Bench, table: &mut Table) -> Result {
-    let captures = if bench.quick { 50 } else { 1_000 };
+    let captures = bench.of(1_000);
     let without = Worktree::create(bench.path(), "without", 2_000)?;
     let with = Worktree::create(bench.path(), "with", 2_000)?;
     let (fresh, used) = (Ours::start(&without.repo)?, Ours::start(&with.repo)?);

@@ -9,32 +9,15 @@ mod served;
 #[allow(dead_code, reason = "some of it is for the other benches")]
 mod shared;
 
-use shared::{arguments::Arguments, bare, table::Table};
+use shared::{bare, bench};
 
 /// What goes wrong here is for the person who runs it.
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
-
-/// How much is measured.
-#[derive(Clone, Copy)]
-pub struct Effort {
-    quick: bool,
-}
-
-impl Effort {
-    /// `full`, or a twentieth of it, in a quick run.
-    fn of(self, full: usize) -> usize {
-        if self.quick { (full / 20).max(3) } else { full }
-    }
-}
 
 fn main() -> Result {
     let mut given = std::env::args().skip(1).peekable();
     if given.next_if_eq(bare::ARGUMENT).is_some() {
         return bare::serve(&given.next().ok_or("no socket")?);
     }
-    let arguments = Arguments::read(given, &rows::names())?;
-    let mut table = Table::default();
-    rows::measure(&arguments, &mut table)?;
-    table.print(arguments.markdown);
-    Ok(())
+    bench::run(given, rows::GROUPS)
 }

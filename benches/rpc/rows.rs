@@ -14,16 +14,15 @@ use std::{
 };
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::{
-    Effort, Result,
+    Result,
     client::{Call, Caller, Crowd},
     served::Repo,
     shared::{
-        arguments::Arguments,
         bare::Bare,
+        bench::{Bench, Group},
         floor::{Appended, ping_pong},
         repo::HEDDLE,
         samples::{Samples, median},
@@ -32,12 +31,8 @@ use crate::{
     },
 };
 
-/// Turns in which both sides are measured.
-const TURNS: usize = 20;
-
-type Group = fn(&Bench, &mut Table) -> Result;
-
-const GROUPS: &[(&str, Group)] = &[
+/// What is measured, by name.
+pub const GROUPS: &[Group] = &[
     ("reads", reads),
     ("writes", writes),
     ("slow-disk", slow_disk),
@@ -48,69 +43,29 @@ const GROUPS: &[(&str, Group)] = &[
     ("size", size),
 ];
 
-/// What the groups share.
-struct Bench {
-    folder: TempDir,
-    effort: Effort,
+/// A repository that is served, with so many rows.
+fn repo(bench: &Bench, name: &str, rows: usize) -> Result<Repo> {
+    let repo = Repo::create(bench.path(), name, 50)?;
+    repo.fill(rows)?;
+    Ok(repo)
 }
 
-/// The names of the groups.
-pub fn names() -> Vec<&'static str> {
-    GROUPS.iter().map(|(name, _)| *name).collect()
-}
-
-/// Measures the wanted groups, or all of them.
-pub fn measure(arguments: &Arguments, table: &mut Table) -> Result {
-    // Not in a tmpfs, where a sync is nothing.
-    let folder = tempfile::Builder::new()
-        .prefix("hdl")
-        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-    let quick = arguments.quick;
-    let bench = Bench {
-        folder,
-        effort: Effort { quick },
-    };
-    for (name, group) in GROUPS {
-        if arguments.want(name) {
-            eprintln!("{name}");
-            group(&bench, table)?;
-        }
-    }
-    Ok(())
-}
-
-impl Bench {
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn turns(&self) -> usize {
-        self.effort.of(TURNS)
-    }
-
-    fn repo(&self, name: &str, rows: usize) -> Result<Repo> {
-        let repo = Repo::create(self.path(), name, 50)?;
-        repo.fill(rows)?;
-        Ok(repo)
-    }
-
-    fn bare(&self) -> Result<(Bare, Caller)> {
-        let bare = Bare::spawn(self.path())?;
-        let caller = Caller::as_soon_as_ready(&bare.socket)?;
-        Ok((bare, caller))
-    }
+fn bare(bench: &Bench) -> Result<(Bare, Caller)> {
+    let bare = Bare::spawn(bench.path())?;
+    let caller = Caller::as_soon_as_ready(&bare.socket)?;
+    Ok((bare, caller))
 }
 
 fn reads(bench: &Bench, table: &mut Table) -> Result {
-    let (bare, floor) = bench.bare()?;
-    let served = bench.repo("reads", 1_000)?.serve(None)?;
-    let calls = bench.effort.of(2_000);
+    let (bare, floor) = bare(bench)?;
+    let served = repo(bench, "reads", 1_000)?.serve(None)?;
+    let calls = bench.of(2_000);
     let ours = &served.caller;
 
     table.floor(
         "(a) 16 bytes there and back",
         Unit::Micros,
-        ping_pong(bench.effort.of(20_000))?.p50(),
+        ping_pong(bench.of(20_000))?.p50(),
     );
     let compared = |call| {
         compare(
@@ -147,7 +102,7 @@ fn reads(bench: &Bench, table: &mut Table) -> Result {
 
     let floor = Crowd::connect(&bare.socket, 16, 8)?;
     let ours = Crowd::connect(&served.socket, 16, 8)?;
-    let lasting = Duration::from_millis(bench.effort.of(500) as u64);
+    let lasting = Duration::from_millis(bench.of(500) as u64);
     let what = "50 entries of a bare server, rate of 16 × 8";
     table.floor(what, Unit::PerSecond, floor.rate(Call::Query, lasting * 4)?);
     for (name, call, limit) in [
@@ -166,10 +121,10 @@ fn reads(bench: &Bench, table: &mut Table) -> Result {
 }
 
 fn writes(bench: &Bench, table: &mut Table) -> Result {
-    let (_bare, floor) = bench.bare()?;
-    let served = bench.repo("writes", 1_000)?.serve(None)?;
+    let (_bare, floor) = bare(bench)?;
+    let served = repo(bench, "writes", 1_000)?.serve(None)?;
     let mut appended = Appended::create(bench.path())?;
-    let count = bench.effort.of(60);
+    let count = bench.of(60);
     let pairs = alternate(
         bench.turns() * 2,
         || {
@@ -222,7 +177,7 @@ fn crowds(
 ) -> Result {
     let one = Crowd::connect(socket, 1, 1)?;
     let many = Crowd::connect(socket, 8, 8)?;
-    let lasting = Duration::from_millis(bench.effort.of(1_000) as u64);
+    let lasting = Duration::from_millis(bench.of(1_000) as u64);
     let mut shared = Vec::new();
     let (sides, ratio) = compare(
         bench.turns() / 2 + 1,
@@ -248,7 +203,7 @@ fn slow_disk(bench: &Bench, table: &mut Table) -> Result {
         eprintln!("  skipped: no C compiler for the library that delays syncs");
         return Ok(());
     };
-    let served = bench.repo("slow", 1_000)?.serve(Some(&library))?;
+    let served = repo(bench, "slow", 1_000)?.serve(Some(&library))?;
     let crowd = (&*served.socket, &served.caller);
     crowds(bench, table, crowd, "64 writers, 2 ms more a sync", 8.0)
 }
@@ -275,9 +230,9 @@ int fsync(int fd) { wait_a_bit(); return syscall(SYS_fsync, fd); }
 }
 
 fn beside(bench: &Bench, table: &mut Table) -> Result {
-    let served = bench.repo("beside", 1_000)?.serve(None)?;
+    let served = repo(bench, "beside", 1_000)?.serve(None)?;
     let writers = Crowd::connect(&served.socket, 4, 1)?;
-    let count = bench.effort.of(2_000);
+    let count = bench.of(2_000);
     for (what, call) in [
         ("QueryOperations 50, p99, beside 4 writers", Call::Query),
         ("ListHooks, p99, beside 4 writers", Call::ListHooks),
@@ -302,14 +257,14 @@ fn beside(bench: &Bench, table: &mut Table) -> Result {
 }
 
 fn rows(bench: &Bench, table: &mut Table) -> Result {
-    let many = bench.effort.of(1_000_000);
-    let few = bench.repo("few", 1_000)?.serve(None)?;
-    let many = bench.repo("many", many)?.serve(None)?;
+    let many = bench.of(1_000_000);
+    let few = repo(bench, "few", 1_000)?.serve(None)?;
+    let many = repo(bench, "many", many)?.serve(None)?;
     let key = Uuid::new_v4();
     for served in [&few, &many] {
         served.caller.latencies(Call::Retry(key), 1)?;
     }
-    let (writes, reads) = (bench.effort.of(60), bench.effort.of(1_000));
+    let (writes, reads) = (bench.of(60), bench.of(1_000));
     for (what, call, count) in [
         (
             "RegisterHook, p50, 1,000,000 rows to 1,000",
@@ -376,7 +331,7 @@ fn starts(bench: &Bench, repo: &Repo) -> Result<((f64, f64), f64)> {
 }
 
 fn memory(bench: &Bench, table: &mut Table) -> Result {
-    let repo = bench.repo("memory", 1_000)?;
+    let repo = repo(bench, "memory", 1_000)?;
     let daemon = repo.spawn(None)?;
     let socket = repo.socket()?;
     let caller = Caller::as_soon_as_ready(&socket)?;
@@ -393,7 +348,7 @@ fn memory(bench: &Bench, table: &mut Table) -> Result {
     };
     row("PSS idle after the first call", 8.0)?;
     let crowd = Crowd::connect(&socket, 16, 8)?;
-    let calls = bench.effort.of(100_000) / 2;
+    let calls = bench.of(100_000) / 2;
     crowd.calls(Call::ListHooks, calls)?;
     crowd.calls(Call::Query, calls)?;
     drop(crowd);

@@ -3,6 +3,7 @@
 
 pub mod arguments;
 pub mod bare;
+pub mod bench;
 pub mod connect;
 pub mod floor;
 pub mod ours;

@@ -9,7 +9,7 @@ mod rows;
 #[allow(dead_code, reason = "some of it is for the other benches")]
 mod shared;
 
-use shared::{arguments::Arguments, bare, table::Table};
+use shared::{bare, bench};
 
 /// What goes wrong here is for the person who runs it.
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -19,9 +19,5 @@ fn main() -> Result {
     if given.next_if_eq(bare::ARGUMENT).is_some() {
         return bare::serve(&given.next().ok_or("no socket")?);
     }
-    let arguments = Arguments::read(given, &rows::names())?;
-    let mut table = Table::default();
-    rows::measure(&arguments, &mut table)?;
-    table.print(arguments.markdown);
-    Ok(())
+    bench::run(given, rows::GROUPS)
 }

@@ -1,16 +1,12 @@
 //! What is measured: one function per group of rows.
 
-use std::path::Path;
-
-use tempfile::TempDir;
-
 use crate::{
     Result,
     calls::Calls,
     gates,
     shared::{
-        arguments::Arguments,
         bare::Bare,
+        bench::{Bench, Group},
         floor::Appended,
         ours::{Caller, Ours},
         repo::Repo,
@@ -21,50 +17,8 @@ use crate::{
     },
 };
 
-/// Turns in which all sides are measured.
-const TURNS: usize = 20;
-
-type Group = fn(&Bench, &mut Table) -> Result;
-
-const GROUPS: &[(&str, Group)] = &[("floors", floors), ("calls", calls), ("gates", gates)];
-
-/// What the groups share.
-struct Bench {
-    folder: TempDir,
-    quick: bool,
-}
-
-/// The names of the groups.
-pub fn names() -> Vec<&'static str> {
-    GROUPS.iter().map(|(name, _)| *name).collect()
-}
-
-/// Measures the wanted groups, or all of them.
-pub fn measure(arguments: &Arguments, table: &mut Table) -> Result {
-    // Not in a tmpfs, where a sync is nothing.
-    let folder = tempfile::Builder::new()
-        .prefix("hdl")
-        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-    let quick = arguments.quick;
-    let bench = Bench { folder, quick };
-    for (name, group) in GROUPS {
-        if arguments.want(name) {
-            eprintln!("{name}");
-            group(&bench, table)?;
-        }
-    }
-    Ok(())
-}
-
-impl Bench {
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn turns(&self) -> usize {
-        if self.quick { 3 } else { TURNS }
-    }
-}
+/// What is measured, by name.
+pub const GROUPS: &[Group] = &[("floors", floors), ("calls", calls), ("gates", gates)];
 
 /// Calls in a turn, of which the median is taken.
 const EACH: usize = 10;
