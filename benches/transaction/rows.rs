@@ -77,11 +77,7 @@ fn calls(bench: &Bench, table: &mut Table) -> Result {
         commits.push((calls.single(1)?, commit));
         let (first, last) = (&each[..EACH], &each[MOST - EACH..]);
         ends.push((median(first.to_vec()), median(last.to_vec())));
-        buffered.extend(
-            first
-                .iter()
-                .map(|first| (alone[alone.len() - 1] / MOST as f64, *first)),
-        );
+        buffered.push((p50(|| calls.single(1))?, median(each.iter().copied())));
     }
     let mut row = |what, pairs: &[(f64, f64)]| {
         let (sides, ratio) = medians(pairs);
