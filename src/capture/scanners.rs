@@ -68,16 +68,16 @@ impl Scanners {
 }
 
 impl Held {
-    /// The scanner; the first one reads what an earlier daemon saved. Blocks.
+    /// The scanner, with Git as it is now; the first one reads what an earlier daemon saved. Blocks.
     pub(super) fn scanner(&mut self) -> Result<&mut Scanner, Failure> {
-        if self.slot.is_none() {
-            let scanner = Scanner::new(self.worktree.clone(), self.cache_file.clone())?;
-            *self.slot = Some(scanner);
-        }
-        match self.slot.as_mut() {
-            Some(scanner) => Ok(scanner),
-            None => unreachable!("it was just put there"),
-        }
+        let scanner = match self.slot.take() {
+            Some(mut scanner) => {
+                scanner.refresh()?;
+                scanner
+            }
+            None => Scanner::new(self.worktree.clone(), self.cache_file.clone())?,
+        };
+        Ok(self.slot.insert(scanner))
     }
 
     pub(super) fn worktree(&self) -> &Worktree {

@@ -25,6 +25,14 @@ impl ConfigFiles {
             .filter_map(|section| section.meta().path.clone())
             .collect();
         paths.extend(places_that_may_appear(git.git_dir(), git.common_dir()));
+        // Which of them count may depend on the branch (git-config(1), includeIf, onbranch).
+        let mut includes = config.plumbing().sections_by_name("includeIf");
+        if includes
+            .as_mut()
+            .is_some_and(|found| found.any(|one| of_branch(&one)))
+        {
+            paths.push(git.git_dir().join("HEAD"));
+        }
         let attributes = config.trusted_path("core.attributesFile");
         paths.extend(attributes.ok().flatten());
         paths.sort();
@@ -42,6 +50,11 @@ impl ConfigFiles {
     pub(super) fn changed(&self) -> bool {
         self.files.iter().any(|(path, seen)| stamp(path) != *seen)
     }
+}
+
+fn of_branch(section: &gix::config::file::SectionRef<'_>) -> bool {
+    let condition = section.header().subsection_name();
+    condition.is_some_and(|condition| condition.starts_with(b"onbranch:"))
 }
 
 /// Files that Git would read if they were there (git-config(1), FILES; gitattributes(5)).

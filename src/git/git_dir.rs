@@ -1,7 +1,10 @@
 //! `GitDir`: Git opened on a worktree's folder, or on the one that all share. What layers above ask
 //! of Git's objects and refs, they ask it.
 
-use std::{path::Path, time::SystemTime};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
 
 use gix::{ObjectId, bstr::ByteSlice};
 
@@ -21,7 +24,7 @@ pub struct GitDir {
 pub struct OpenedGit {
     git: GitDir,
     config: ConfigFiles,
-    packs: Option<SystemTime>,
+    packs: Packs,
 }
 
 impl OpenedGit {
@@ -33,15 +36,20 @@ impl OpenedGit {
         let git = GitDir::open(path)?;
         let local = git.local();
         Ok(Self {
+            packs: Packs::of(&local),
             config: ConfigFiles::of(&local),
-            packs: packs_changed(&local),
             git,
         })
     }
 
     /// Whether neither configuration nor packs have changed.
     pub fn is_current(&self) -> bool {
-        !self.config.changed() && packs_changed(&self.git.local()) == self.packs
+        self.has_its_config() && !self.packs.changed()
+    }
+
+    /// Whether configuration has not changed.
+    pub(super) fn has_its_config(&self) -> bool {
+        !self.config.changed()
     }
 
     /// Git, opened.
@@ -50,9 +58,42 @@ impl OpenedGit {
     }
 }
 
-/// When a pack last came or went.
-fn packs_changed(git: &gix::Repository) -> Option<SystemTime> {
-    let folder = git.objects.store_ref().path().join("pack");
+/// Where packs lie, of other repositories as well that lend theirs (gitrepository-layout(5),
+/// objects/info/alternates), and when one last came or went there.
+struct Packs {
+    places: Vec<(PathBuf, Option<SystemTime>)>,
+    opened: SystemTime,
+}
+
+/// The kernel stamps a folder with the time of its last tick: it may be stamped so once more.
+const TICK: Duration = Duration::from_millis(20);
+
+impl Packs {
+    fn of(git: &gix::Repository) -> Self {
+        let opened = SystemTime::now();
+        let store = git.objects.store_ref();
+        let lent = store.alternate_db_paths().unwrap_or_default();
+        let all = std::iter::once(store.path()).chain(lent.iter().map(PathBuf::as_path));
+        let places = all.flat_map(|objects| [objects.join("pack"), objects.join("info")]);
+        let stamped = |place: PathBuf| {
+            let seen = changed(&place);
+            (place, seen)
+        };
+        Self {
+            places: places.map(stamped).collect(),
+            opened,
+        }
+    }
+
+    fn changed(&self) -> bool {
+        self.places.iter().any(|(place, seen)| {
+            let unsettled = seen.is_some_and(|seen| seen + TICK > self.opened);
+            unsettled || changed(place) != *seen
+        })
+    }
+}
+
+fn changed(folder: &Path) -> Option<SystemTime> {
     folder.metadata().and_then(|found| found.modified()).ok()
 }
 

@@ -53,6 +53,7 @@ mod hook_processes;
 mod hook_sandbox;
 mod hook_subscribers;
 mod hooks;
+mod housekeeping;
 mod idle_exit;
 mod install;
 mod journal;

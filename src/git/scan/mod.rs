@@ -21,7 +21,7 @@ use std::{
 
 use gix::{ObjectId, bstr::BStr, bstr::BString, index::entry::Mode, index::entry::Stat};
 
-use super::{Entry, Error, GitDir, ObjectBatch, ObjectError, Worktree, config_files::ConfigFiles};
+use super::{Entry, Error, GitDir, ObjectBatch, ObjectError, OpenedGit, Worktree};
 use crate::failure::{Failure, Reason};
 
 use cache::Listing;
@@ -139,8 +139,7 @@ pub struct Scanned {
 /// Scans one worktree, and remembers what it saw.
 pub struct Scanner {
     worktree: Worktree,
-    git: GitDir,
-    config: ConfigFiles,
+    git: OpenedGit,
     index: Option<index::UserIndex>,
     cache_file: PathBuf,
     listing: Option<Listing>,
@@ -158,9 +157,8 @@ impl Scanner {
     /// # Errors
     /// When Git's files cannot be read.
     pub fn new(worktree: Worktree, cache_file: PathBuf) -> Result<Self, ScanError> {
-        let git = GitDir::open(&worktree.git_dir)?;
         Ok(Self {
-            config: ConfigFiles::of(&git.local()),
+            git: OpenedGit::open(&worktree.git_dir)?,
             listing: Listing::load(&cache_file),
             trees: tree::Trees::default(),
             folders: folder::Folders::default(),
@@ -168,9 +166,24 @@ impl Scanner {
             scanned_at: 0,
             unsaved: 0,
             worktree,
-            git,
             cache_file,
         })
+    }
+
+    /// Opens Git again if something of it has changed that was read when it was opened. Other rules
+    /// may make other content of the same files.
+    ///
+    /// # Errors
+    /// When Git's files cannot be read.
+    pub fn refresh(&mut self) -> Result<(), ScanError> {
+        if self.git.is_current() {
+            return Ok(());
+        }
+        if !self.git.has_its_config() {
+            self.listing = None;
+        }
+        self.git = OpenedGit::open(&self.worktree.git_dir)?;
+        Ok(())
     }
 
     /// Scans the worktree. New objects go into `objects`; once that is finished, tell
@@ -186,13 +199,9 @@ impl Scanner {
         if !self.worktree.root.is_dir() {
             return Err(ScanError::Gone(self.worktree.root.clone()));
         }
-        if self.config.changed() {
-            self.git = GitDir::open(&self.worktree.git_dir)?;
-            self.config = ConfigFiles::of(&self.git.local());
-            self.listing = None;
-        }
+        self.refresh()?;
         self.scanned_at = stamps::now_nanos();
-        let git = self.git.local();
+        let git = self.git().local();
         self.forget_if_pruned(&git);
         let index = index::UserIndex::current(self.index.take(), &self.worktree, &git)?;
         // Until it is settled, what was seen before is what is known.
@@ -211,7 +220,7 @@ impl Scanner {
         objects: &ObjectBatch,
         options: ScanOptions<'_>,
     ) -> Result<Scanned, ScanError> {
-        let rules = rules::Rules::new(&self.git, &self.worktree, index);
+        let rules = rules::Rules::new(self.git(), &self.worktree, index);
         let known = (before, &self.folders);
         let walk = walk::Walk::new(&self.worktree.root, git, index, &rules, known, options)?;
         let (seen, read) = read::read_unknown(walk.run()?, &walk, objects, before)?;
@@ -288,7 +297,7 @@ impl Scanner {
         expected: Entry,
     ) -> Result<bool, ScanError> {
         let seen = self.listing.as_ref().and_then(|listing| listing.seen(path));
-        let config = stamps::Config::of(&self.git.local())?;
+        let config = stamps::Config::of(&self.git().local())?;
         if let Some(seen) = seen
             && let Ok(Some((stat, mode))) = stamps::look_at(aside)
             && seen.is(expected)
@@ -318,9 +327,9 @@ impl Scanner {
         &mut self,
         ask: impl FnOnce(&gix::Repository, &index::UserIndex, &rules::Rules<'_>) -> Result<T, ScanError>,
     ) -> Result<T, ScanError> {
-        let git = self.git.local();
+        let git = self.git().local();
         let index = index::UserIndex::current(self.index.take(), &self.worktree, &git)?;
-        let rules = rules::Rules::new(&self.git, &self.worktree, &index);
+        let rules = rules::Rules::new(self.git(), &self.worktree, &index);
         let answer = ask(&git, &index, &rules);
         self.index = Some(index);
         answer
@@ -328,7 +337,7 @@ impl Scanner {
 
     /// Git, opened on the worktree.
     pub fn git(&self) -> &GitDir {
-        &self.git
+        self.git.git()
     }
 
     /// The worktree.
