@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Captures, restore::check_paths, snapshot::Look};
 use crate::{
-    failure::Failure,
+    failure::{Failure, Reason},
     git::{Compare, Comparison, GitDir, ObjectId, RepoPath, compare_trees},
     mutation::blocking,
     thread::{Place, state_named},
@@ -59,28 +59,48 @@ pub async fn compare(captures: &Arc<Captures>, asked: CompareRequest) -> Result<
                 .newest
                 .map_or_else(|| git.empty_tree(), |(_, tree)| tree);
             let from = captures.side(&git, &asked.from, "from", newest)?;
-            page(&git, &place, from, look.tree, &asked)
+            page(&captures, Some(&place), &git, (from, look.tree), &asked)
         })
         .await;
     }
     let captures = Arc::clone(captures);
     blocking(move || {
-        let here = captures.places.worktree(&asked.repo_path)?;
-        let place = captures.places.find(here, "")?;
-        let git = captures.places.git_of(&place.worktree)?;
-        let head = git.head()?.commit;
-        let newest = match captures.places.current_state(&place.thread, head)? {
-            Some(state) => git.tree_of(state)?,
+        let (place, git) = captures.where_told(&asked)?;
+        let newest = match &place {
+            Some(place) => captures.newest_tree(place, &git)?,
             None => git.empty_tree(),
         };
         let from = captures.side(&git, &asked.from, "from", newest)?;
         let to = captures.side(&git, &asked.to, "to", newest)?;
-        page(&git, &place, from, to, &asked)
+        page(&captures, place.as_ref(), &git, (from, to), &asked)
     })
     .await
 }
 
 impl Captures {
+    /// The place that is meant, and Git. Two states that are both named can be told apart where there
+    /// is no worktree as well.
+    fn where_told(&self, asked: &CompareRequest) -> Result<(Option<Place>, GitDir), Failure> {
+        match self.places.worktree(&asked.repo_path) {
+            Err(bare) if bare.reason == Reason::NoWorktree && !asked.from.is_empty() => {
+                Ok((None, self.places.git()?))
+            }
+            here => {
+                let place = self.places.find(here?, "")?;
+                let git = self.places.git_of(&place.worktree)?;
+                Ok((Some(place), git))
+            }
+        }
+    }
+
+    fn newest_tree(&self, place: &Place, git: &GitDir) -> Result<ObjectId, Failure> {
+        let head = git.head()?.commit;
+        match self.places.current_state(&place.thread, head)? {
+            Some(state) => Ok(git.tree_of(state)?),
+            None => Ok(git.empty_tree()),
+        }
+    }
+
     fn side(
         &self,
         git: &GitDir,
@@ -97,13 +117,14 @@ impl Captures {
 }
 
 fn page(
+    captures: &Captures,
+    place: Option<&Place>,
     git: &GitDir,
-    place: &Place,
-    from: ObjectId,
-    to: ObjectId,
+    (from, to): (ObjectId, ObjectId),
     asked: &CompareRequest,
 ) -> Result<Compared, Failure> {
-    let root = &place.worktree.root;
+    let worktree = place.map(|place| place.worktree.root.as_path());
+    let root = worktree.unwrap_or(captures.places.repository().root());
     let paths = asked.paths.iter().map(|path| RepoPath::parse(root, path));
     let paths = paths.collect::<Result<Vec<_>, _>>()?;
     check_paths(git, [from, to], &paths)?;
@@ -112,6 +133,7 @@ fn page(
         &Compare {
             from,
             to,
+            worktree,
             paths: &paths,
             patch: asked.patch,
             after: &asked.after,

@@ -20,6 +20,7 @@ mod name;
 mod objects;
 mod own_refs;
 mod patch;
+mod patch_page;
 mod patches;
 mod publishing;
 mod ref_files;

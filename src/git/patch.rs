@@ -1,15 +1,13 @@
 //! How two trees differ, for people: with renames, counts of lines and patches. Git makes them
 //! (git-diff-tree(1)); they are read page by page, so that no difference is too large.
 
-use std::{
-    io::{self, Read},
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{ffi::OsStr, io, os::unix::ffi::OsStrExt, path::Path, process::Command};
 
 use gix::bstr::{BStr, BString, ByteSlice};
 
-use super::{Change, Error, GitDir, ObjectId, RepoPath, worktrees::git_command};
+use super::{
+    Change, Error, GitDir, ObjectId, RepoPath, patch_page::add_patches, patches::diff_tree,
+};
 
 /// What happened to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +79,8 @@ pub struct Compare<'a> {
     pub from: ObjectId,
     /// The newer tree.
     pub to: ObjectId,
+    /// The worktree whose attributes count (gitattributes(5)); none in a bare repository.
+    pub worktree: Option<&'a Path>,
     /// Files and folders to look at; none means everything.
     pub paths: &'a [RepoPath],
     /// Whether patches are wanted.
@@ -143,29 +143,17 @@ pub fn begin_after<T>(list: &[T], path: impl Fn(&T) -> &BStr, after: &str) -> us
     }
 }
 
-fn diff_tree(git_dir: &Path, asked: &Compare<'_>) -> Command {
-    let mut git = git_command(
-        git_dir,
-        [
-            "diff-tree",
-            "-r",
-            "-M",
-            "--no-ext-diff",
-            "--no-textconv",
-            "--full-index",
-        ],
-    );
-    // A path is meant as it is, whatever stars and brackets it has.
-    git.env("GIT_LITERAL_PATHSPECS", "1");
-    git.stdout(Stdio::piped()).stderr(Stdio::piped());
+/// Git, about to tell the two trees apart; options come next.
+pub(super) fn telling_apart(git_dir: &Path, asked: &Compare<'_>) -> Command {
+    let mut git = diff_tree(git_dir, asked.worktree);
     git.args([asked.from.to_string(), asked.to.to_string()]);
     git
 }
 
 /// Everything that differs, with counts of lines.
 fn listed(git_dir: &Path, asked: &Compare<'_>) -> Result<Vec<FileChange>, Error> {
-    let mut git = diff_tree(git_dir, asked);
-    git.args(["--raw", "--numstat", "-z", "--"]);
+    let mut git = telling_apart(git_dir, asked);
+    git.args(["-M", "--raw", "--numstat", "-z", "--"]);
     git.args(asked.paths.iter().map(|path| to_os(path.as_bstr())));
     let output = git.output().map_err(cannot_run)?;
     if !output.status.success() {
@@ -173,21 +161,42 @@ fn listed(git_dir: &Path, asked: &Compare<'_>) -> Result<Vec<FileChange>, Error>
             String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         ));
     }
-    parse(&output.stdout)
-        .ok_or_else(|| Error::Git("git diff-tree said something that is not understood".to_owned()))
+    parse(&output.stdout).ok_or_else(not_understood)
 }
 
-/// `:old new id id S NUL path NUL [path NUL]`, for all; then `added TAB removed TAB path NUL`, or
-/// with both paths behind a NUL where it was renamed (git-diff-tree(1), RAW OUTPUT FORMAT, -z).
+/// What differs, and then `added TAB removed TAB path NUL` for each, or with both paths behind a NUL
+/// where it was renamed (git-diff-tree(1), RAW OUTPUT FORMAT, -z).
 fn parse(output: &[u8]) -> Option<Vec<FileChange>> {
-    let mut fields = output.split(|byte| *byte == 0).peekable();
+    let (mut changes, rest) = parse_raw(output)?;
+    let mut fields = rest.split(|byte| *byte == 0);
+    for change in &mut changes {
+        let mut counts = fields.next()?.splitn_str(3, "\t");
+        let mut count = || counts.next()?.to_str().ok()?.parse().ok();
+        change.lines = count().zip(count());
+        change.binary = change.lines.is_none();
+        if change.old_path.is_some() {
+            fields.next()?;
+            fields.next()?;
+        }
+    }
+    Some(changes)
+}
+
+/// `:old new id id S NUL path NUL [path NUL]`, for all; and what comes then.
+pub(super) fn parse_raw(output: &[u8]) -> Option<(Vec<FileChange>, &[u8])> {
+    let mut rest = output;
     let mut changes = Vec::new();
-    while let Some(header) = fields.next_if(|field| field.first() == Some(&b':')) {
-        let mut parts = header[1..].split_str(" ");
+    while rest.first() == Some(&b':') {
+        let mut field = || {
+            let (field, behind) = rest.split_at(rest.find_byte(0)?);
+            rest = &behind[1..];
+            Some(field)
+        };
+        let mut parts = field()?[1..].split_str(" ");
         let mut mode = || u32::from_str_radix(parts.next()?.to_str().ok()?, 8).ok();
         let (old_mode, new_mode) = (mode()?, mode()?);
         let status = *parts.nth(2)?.first()?;
-        let first = BString::from(fields.next()?);
+        let first = BString::from(field()?);
         let (kind, old_path, path) = match status {
             b'A' => (FileChangeKind::Added, None, first),
             b'D' => (FileChangeKind::Deleted, None, first),
@@ -195,7 +204,7 @@ fn parse(output: &[u8]) -> Option<Vec<FileChange>> {
             b'R' => (
                 FileChangeKind::Renamed,
                 Some(first),
-                BString::from(fields.next()?),
+                BString::from(field()?),
             ),
             _ => (FileChangeKind::Modified, None, first),
         };
@@ -211,93 +220,17 @@ fn parse(output: &[u8]) -> Option<Vec<FileChange>> {
             patch_left_out: false,
         });
     }
-    for change in &mut changes {
-        let mut counts = fields.next()?.splitn_str(3, "\t");
-        let mut count = || counts.next()?.to_str().ok()?.parse().ok();
-        change.lines = count().zip(count());
-        change.binary = change.lines.is_none();
-        if change.old_path.is_some() {
-            fields.next()?;
-            fields.next()?;
-        }
-    }
-    Some(changes)
+    Some((changes, rest))
 }
 
-/// Adds the patches; the page ends where they would be too much.
-fn add_patches(
-    git_dir: &Path,
-    asked: &Compare<'_>,
-    changes: &mut Vec<FileChange>,
-) -> Result<(), Error> {
-    if changes.is_empty() {
-        return Ok(());
-    }
-    let mut git = diff_tree(git_dir, asked);
-    git.args(["-p", "--"]);
-    for change in changes.iter() {
-        git.args(change.old_path.iter().map(|path| to_os(path.as_bstr())));
-        git.arg(to_os(change.path.as_bstr()));
-    }
-    let text = read_at_most(git, asked.patch_bytes + 1)?;
-    let whole = text.len() <= asked.patch_bytes;
-    let mut sections = sections(&text, whole);
-    for (at, change) in changes.iter_mut().enumerate() {
-        // A change of type is one that goes and one that comes.
-        let parts = if change.kind == FileChangeKind::TypeChanged {
-            2
-        } else {
-            1
-        };
-        let patch: Vec<&[u8]> = sections.by_ref().take(parts).collect();
-        if patch.len() == parts {
-            change.patch = Some(patch.concat());
-        } else {
-            // The first is told without its patch: it alone is too much.
-            change.patch_left_out = at == 0;
-            changes.truncate(at.max(1));
-            return Ok(());
-        }
-    }
-    Ok(())
-}
-
-/// The patches of single files; the last one only if the text is `whole`. In a patch, each line of
-/// content begins with another character.
-fn sections(text: &[u8], whole: bool) -> impl Iterator<Item = &[u8]> {
-    const HEADER: &[u8] = b"diff --git ";
-    let mut starts: Vec<usize> = text.starts_with(HEADER).then_some(0).into_iter().collect();
-    let after_line = text.find_iter(b"\ndiff --git ").map(|at| at + 1);
-    starts.extend(after_line);
-    let ends = starts.iter().skip(1).copied();
-    let ends: Vec<usize> = ends.chain(whole.then_some(text.len())).collect();
-    starts
-        .into_iter()
-        .zip(ends)
-        .map(|(start, end)| &text[start..end])
-}
-
-/// What a command prints, up to so many bytes.
-fn read_at_most(mut command: Command, bytes: usize) -> Result<Vec<u8>, Error> {
-    let mut child = command.stderr(Stdio::null()).spawn().map_err(cannot_run)?;
-    let mut text = Vec::new();
-    if let Some(stdout) = child.stdout.take() {
-        let read = stdout.take(bytes as u64).read_to_end(&mut text);
-        read.map_err(cannot_run)?;
-    }
-    // The pipe is closed: if it has more to say, it ends now.
-    let status = child.wait().map_err(cannot_run)?;
-    if !status.success() && text.len() < bytes {
-        return Err(Error::Git(format!("git diff-tree failed: {status}")));
-    }
-    Ok(text)
-}
-
-fn cannot_run(source: io::Error) -> Error {
+pub(super) fn cannot_run(source: io::Error) -> Error {
     Error::io("run", Path::new("git diff-tree"), source)
 }
 
-fn to_os(path: &BStr) -> &std::ffi::OsStr {
-    use std::os::unix::ffi::OsStrExt;
-    std::ffi::OsStr::from_bytes(path)
+pub(super) fn not_understood() -> Error {
+    Error::Git("git diff-tree said something that is not understood".to_owned())
+}
+
+pub(super) fn to_os(path: &BStr) -> &OsStr {
+    OsStr::from_bytes(path)
 }

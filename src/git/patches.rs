@@ -4,7 +4,7 @@
 use std::{
     io::{BufRead, BufReader, Read},
     path::Path,
-    process::{ChildStdout, Stdio},
+    process::{ChildStdout, Command, Stdio},
 };
 
 use super::{Error, Repository, worktrees::git_command};
@@ -32,24 +32,10 @@ impl Repository {
         wanted: Patch<'_>,
         take: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut git = git_command(
-            self.git_dir(),
-            [
-                "diff-tree",
-                "-r",
-                "-M",
-                "-p",
-                "--no-ext-diff",
-                "--no-textconv",
-                "--full-index",
-            ],
-        );
-        // Attributes are read there, and a path is meant as it is, whatever stars it has.
-        git.current_dir(self.worktree().unwrap_or(self.git_dir()));
-        git.env("GIT_LITERAL_PATHSPECS", "1");
+        let mut git = diff_tree(self.git_dir(), self.worktree());
+        git.args(["-M", "-p"]);
         git.args(wanted.binary.then_some("--binary"));
         git.args([wanted.from, wanted.to, "--"]).args(wanted.paths);
-        git.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut git = git.spawn().map_err(cannot_run)?;
         if let Some(stdout) = git.stdout.take() {
             // Closing the pipe ends Git, should it have more to say than anybody wants to hear.
@@ -65,6 +51,24 @@ impl Repository {
         }
         Err(Error::Git(format!("git diff-tree failed: {}", said.trim())).into())
     }
+}
+
+/// Git, about to tell trees apart by the attributes of a worktree. It runs no program that these name
+/// (gitattributes(5), textconv and command): a patch is to say what the files have, and a repository's
+/// configuration is for its user's own runs of Git.
+pub(super) fn diff_tree(git_dir: &Path, worktree: Option<&Path>) -> Command {
+    let options = ["-r", "--no-ext-diff", "--no-textconv", "--full-index"];
+    let mut git = git_command(git_dir, ["diff-tree"]);
+    git.args(options);
+    // Where attributes are read, and paths begin.
+    git.current_dir(worktree.unwrap_or(git_dir));
+    if let Some(worktree) = worktree {
+        git.env("GIT_WORK_TREE", worktree);
+    }
+    // A path is meant as it is, whatever stars and brackets it has.
+    git.env("GIT_LITERAL_PATHSPECS", "1");
+    git.stdout(Stdio::piped()).stderr(Stdio::piped());
+    git
 }
 
 fn each_line<E: From<Error>>(
