@@ -59,6 +59,7 @@ reasons! {
     PathUnknown = "PATH_UNKNOWN": "Neither the worktree nor the state has the path.",
     IndexLocked = "INDEX_LOCKED": "Another Git process has the index locked. Nothing was changed. Try again when it has ended.",
     TreeTooDeep = "TREE_TOO_DEEP": "Folders of a state lie more than 2,048 deep in each other, which is what Git reads (`core.maxTreeDepth`). Nothing was changed.",
+    AnswerTooLarge = "ANSWER_TOO_LARGE": "One entry of the answer alone is larger than 3 MiB, such as a path of millions of bytes.",
     PathInvalid = "PATH_INVALID": "A path leads out of the worktree, or into Git's own folder.",
     TransactionUnknown = "TRANSACTION_UNKNOWN": "There is no transaction of this id, or it ended more than 7 days ago.",
     TransactionActive = "TRANSACTION_ACTIVE": "A transaction is active on this thread already.",

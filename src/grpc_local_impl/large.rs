@@ -7,6 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{ConnectionCalls, RESPONSE_LIMIT};
+use crate::failure::{Failure, Reason};
 
 /// Time in which a client must have read a large answer.
 const READING_TIME: Duration = Duration::from_secs(30);
@@ -25,6 +26,23 @@ pub(super) fn fitting<M: Message>(all: impl IntoIterator<Item = M>) -> Vec<M> {
             rest.map(|rest| left = rest).is_some()
         })
         .collect()
+}
+
+/// The same for an answer that goes on with another: it gets on, or says why not.
+///
+/// # Errors
+/// `ANSWER_TOO_LARGE` where not even the first one fits.
+pub(super) fn page<M: Message>(all: impl IntoIterator<Item = M>) -> Result<Vec<M>, Failure> {
+    let mut all = all.into_iter().peekable();
+    let is_any = all.peek().is_some();
+    let page = fitting(all);
+    if is_any && page.is_empty() {
+        return Err(Failure::new(
+            Reason::AnswerTooLarge,
+            "the next entry of the answer alone is larger than 3 MiB, which no client could read; name paths that leave it out, or ask `git diff`",
+        ));
+    }
+    Ok(page)
 }
 
 /// The place of one large answer among the few that may be in memory at once. It goes with the

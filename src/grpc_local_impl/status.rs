@@ -52,6 +52,7 @@ pub const fn code(reason: Reason) -> Code {
         | Reason::WorktreeUnreadable
         | Reason::RepositoryRefused => Code::FailedPrecondition,
         Reason::MessageTooLarge
+        | Reason::AnswerTooLarge
         | Reason::TooManyHooks
         | Reason::TransactionFull
         | Reason::TooManyTransactions

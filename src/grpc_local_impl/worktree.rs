@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 use super::{
     ConnectionCalls, RESPONSE_LIMIT, Services,
     call::Keyed,
-    large::fitting,
+    large::{fitting, page},
     proto::local::{self, restore_target::Target as To, worktree_service_server::WorktreeService},
     threads::NAMED,
 };
@@ -23,6 +23,8 @@ const PAGE: usize = 10_000;
 const PATCH_PAGE: usize = 256;
 /// Bytes of patches in one answer; the paths take the rest.
 const PATCH_BYTES: usize = RESPONSE_LIMIT / 2;
+/// Bytes of one patch that is told as text and as bytes.
+const NOT_UTF8_BYTES: usize = RESPONSE_LIMIT * 3 / 4;
 
 impl Keyed for local::RestoreStateRequest {
     fn client_operation_id(&self) -> &str {
@@ -51,7 +53,7 @@ impl WorktreeService for Arc<Services> {
         let after = &asked.after_path;
         let begin = begin_after(&preview.changes, |change| change.path.as_ref(), after);
         let rest = preview.changes[begin..].iter().map(FileChange::from);
-        let changes = fitting(rest.take(PAGE).map(to_proto));
+        let changes = page(rest.take(PAGE).map(to_proto))?;
         let truncated = begin + changes.len() < preview.changes.len();
         Ok(place.send(local::PreviewRestoreResponse {
             state_id: preview.state.to_vec(),
@@ -110,7 +112,7 @@ impl WorktreeService for Arc<Services> {
         .await?;
         let place = self.place_for_large(connection.as_ref()).await?;
         let told = compared.page.changes.len();
-        let changes = fitting(compared.page.changes.into_iter().map(to_proto));
+        let changes = page(compared.page.changes.into_iter().map(to_proto))?;
         let truncated = compared.page.truncated || changes.len() < told;
         Ok(place.send(local::DiffStatesResponse {
             from_tree: compared.from.as_bytes().to_vec(),
@@ -152,21 +154,38 @@ fn to_proto(change: FileChange) -> local::FileChange {
         FileChangeKind::TypeChanged => Kind::TypeChanged,
     };
     let (added_lines, removed_lines) = change.lines.unwrap_or_default();
-    let shown = |path: gix::bstr::BString| shown_path(path.as_ref());
+    let (patch, patch_bytes, is_too_large) = change.patch.map(told).unwrap_or_default();
     local::FileChange {
-        path: shown(change.path),
+        path: shown_path(change.path.as_ref()),
         kind: kind.into(),
-        old_path: change.old_path.map(shown).unwrap_or_default(),
+        old_path: change
+            .old_path
+            .map(|path| shown_path(path.as_ref()))
+            .unwrap_or_default(),
         old_mode: change.old_mode,
         new_mode: change.new_mode,
         added_lines,
         removed_lines,
         binary: change.binary,
-        patch: change
-            .patch
-            .map(|patch| String::from_utf8_lossy(&patch).into_owned())
-            .unwrap_or_default(),
-        patch_left_out: change.patch_left_out,
+        patch,
+        patch_bytes,
+        patch_left_out: change.patch_left_out || is_too_large,
+    }
+}
+
+/// A patch as text and, where that is not all of it, as bytes; and whether both are too much for one
+/// answer.
+fn told(patch: Vec<u8>) -> (String, Vec<u8>, bool) {
+    match String::from_utf8(patch) {
+        Ok(text) => (text, Vec::new(), false),
+        Err(error) => {
+            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            let bytes = error.into_bytes();
+            match text.len() + bytes.len() > NOT_UTF8_BYTES {
+                true => (String::new(), Vec::new(), true),
+                false => (text, bytes, false),
+            }
+        }
     }
 }
 

@@ -19,6 +19,9 @@ use crate::{
     store::WriteTx,
 };
 
+/// Bytes that the name of a provider or of a model may have.
+const AGENT_LIMIT: usize = 1024;
+
 /// The kind of intent that stands for a worktree being added.
 pub(crate) const ADD_WORKTREE: &str = "add_worktree";
 
@@ -99,6 +102,8 @@ fn prepare(
     view: Option<Thread>,
 ) -> Result<StartedThread, Failure> {
     let name = &asked.name;
+    check_agent("provider", asked.provider.as_deref())?;
+    check_agent("model", asked.model.as_deref())?;
     let git = places.git()?;
     if git.has_branch(name.as_str()) {
         return Err(Failure::field(
@@ -159,6 +164,15 @@ fn prepare(
         path,
         added: None,
     })
+}
+
+fn check_agent(field: &'static str, value: Option<&str>) -> Result<(), Failure> {
+    let bytes = value.map_or(0, str::len);
+    if bytes <= AGENT_LIMIT {
+        return Ok(());
+    }
+    let message = format!("the {field} has {bytes} bytes, and {AGENT_LIMIT} are the limit");
+    Err(Failure::field(Reason::InvalidField, field, message))
 }
 
 fn check_path(path: &Path, base: Option<StateId>) -> Result<(), Failure> {

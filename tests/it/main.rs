@@ -35,6 +35,7 @@ mod cli_thread;
 mod cli_upkeep;
 mod crash;
 mod deep;
+mod diffs;
 mod docs;
 mod doctor;
 mod durable;
