@@ -3,17 +3,21 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io,
+    io::{self, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use gix::refs::{
-    FullName, Target,
-    store::WriteReflog,
-    transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog},
+use gix::{
+    lock::acquire::Fail,
+    refs::{
+        FullName, Target,
+        store::WriteReflog,
+        transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog},
+    },
 };
 
-use super::{RefMove, Repository};
+use super::{RefMove, Repository, StateId};
 
 impl Repository {
     /// Whether somebody holds a ref, or a crash left it held.
@@ -22,12 +26,39 @@ impl Repository {
     }
 }
 
-/// Moves refs, all of them or none where one is held by somebody else.
+/// Moves refs, all of them or none where one is held by somebody else. A ref that gets a file needs no
+/// lock of the packed ones, which gix takes all the same: a run of Git may have it for long, and one
+/// that was killed has it for ever.
 pub(super) fn move_refs(git: &gix::Repository, moves: &[RefMove]) -> Result<(), gix::Error> {
-    let edits: Vec<RefEdit> = moves.iter().map(edit).collect::<Result<_, _>>()?;
+    let are_held = lock_of(&git.common_dir().join("packed-refs")).exists();
+    let (mut files, mut edits) = (Vec::new(), Vec::new());
+    for to in moves {
+        match to.target.filter(|_| are_held) {
+            Some(target) => files.push((to.name.as_str(), target)),
+            None => edits.push(edit(to)?),
+        }
+    }
+    for (name, target) in files {
+        write_file(git.common_dir(), name, target).map_err(gix::Error::from_error)?;
+    }
+    if edits.is_empty() {
+        return Ok(());
+    }
     let mut git = git.clone();
     git.refs.write_reflog = WriteReflog::Disable;
     git.edit_references_as(edits, None)?;
+    Ok(())
+}
+
+/// Gives a ref its file, under its own lock.
+fn write_file(common_dir: &Path, name: &str, target: StateId) -> io::Result<()> {
+    let wait = Fail::AfterDurationWithBackoff(Duration::from_millis(100));
+    let path = common_dir.join(name);
+    let boundary = Some(common_dir.join("refs"));
+    let lock = gix::lock::File::acquire_to_update_resource(path, wait, boundary, 0);
+    let mut lock = lock.map_err(io::Error::other)?;
+    lock.with_mut(|file| writeln!(file, "{target}"))?;
+    lock.commit().map_err(|e| io::Error::other(e.to_string()))?;
     Ok(())
 }
 

@@ -163,3 +163,30 @@ async fn packs_of_another_repository_that_is_shared_are_not_believed_in_for_ever
     captured_alone(&served).await;
     served.assert_sound();
 }
+
+#[tokio::test]
+async fn g4_a_lock_that_a_killed_git_left_on_packed_refs_holds_up_no_other() {
+    let served = packed(|repo| {
+        repo.git(&["pack-refs", "--all"]);
+    })
+    .await;
+    let lock = served.path(".git/packed-refs.lock");
+    fs::write(&lock, "").unwrap();
+    for text in ["1", "2"] {
+        served.write("a", text);
+        let state = served.same("a capture").await;
+        let now = served.git(&["rev-parse", "refs/heddle/threads/main"]);
+        assert_eq!(now.trim(), state);
+    }
+    // Nor what a start makes up for.
+    let state = served.same("the newest").await;
+    let Served {
+        repo, mut daemon, ..
+    } = served;
+    daemon.crash();
+    fs::remove_file(repo.path(".git/refs/heddle/threads/main")).unwrap();
+    let _daemon = repo.serve();
+    let now = repo.git(&["rev-parse", "refs/heddle/threads/main"]);
+    assert_eq!(now.trim(), state);
+    assert!(lock.exists(), "it is its user's to remove");
+}
