@@ -61,12 +61,21 @@ pub(super) struct RestoreArgs {
 #[derive(Debug, Args)]
 #[command(after_help = UNDO_EXAMPLES)]
 pub(super) struct StepArgs {
-    /// How many steps
-    #[arg(value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    steps: u32,
+    /// How many steps [default: 1]
+    #[arg(value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    steps: Option<u32>,
+    /// The same
+    #[arg(short = 'n', long = "steps", value_name = "N", conflicts_with = "steps", value_parser = clap::value_parser!(u32).range(1..))]
+    number: Option<u32>,
     /// Only tell what would change
     #[arg(long)]
     preview: bool,
+}
+
+impl StepArgs {
+    fn steps(&self) -> u32 {
+        self.steps.or(self.number).unwrap_or(1)
+    }
 }
 
 pub(super) async fn restore(common: &Common, args: RestoreArgs) -> Result {
@@ -84,11 +93,11 @@ pub(super) async fn restore(common: &Common, args: RestoreArgs) -> Result {
 }
 
 pub(super) async fn undo(common: &Common, args: StepArgs) -> Result {
-    step(common, Target::Undo(args.steps), args.preview, UNDONE).await
+    step(common, Target::Undo(args.steps()), args.preview, UNDONE).await
 }
 
 pub(super) async fn redo(common: &Common, args: StepArgs) -> Result {
-    step(common, Target::Redo(args.steps), args.preview, "redone").await
+    step(common, Target::Redo(args.steps()), args.preview, "redone").await
 }
 
 async fn step(common: &Common, target: Target, preview: bool, done: &str) -> Result {

@@ -99,8 +99,17 @@ fn undo_and_redo_go_back_and_forth_and_count_what_is_left() {
     assert!(error.starts_with("error[NOTHING_TO_UNDO]: "), "{error}");
     let error = repo.heddle(["undo", "99"]).fails_with(1);
     assert!(error.starts_with("error[NOTHING_TO_UNDO]: "), "{error}");
+    let three = ["third", "fourth"].map(|text| {
+        fs::write(repo.path("src/c"), text).unwrap();
+        capture(&repo, text)
+    });
+    assert_eq!(json(&["undo", "-n", "3"])["state_id"], json!(one));
+    assert_eq!(json(&["redo", "--steps", "2"])["state_id"], json!(three[0]));
+    assert_eq!(json(&["undo", "2"])["state_id"], json!(one));
+    repo.heddle(["undo", "-n", "2", "2"]).fails_with(2);
     for steps in ["0", "-1", "x"] {
         repo.heddle(["undo", steps]).fails_with(2);
+        repo.heddle(["undo", "-n", steps]).fails_with(2);
     }
 }
 
