@@ -2,7 +2,7 @@
 //! first, so that nothing is lost. The rescue and the intent are committed, then the worktree is
 //! changed, then the outcome is committed; a start finds an open intent and undoes it.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedMutexGuard;
@@ -269,9 +269,8 @@ fn graft(
 impl Prepared {
     /// Changes the worktree, and the index where it follows. Blocks.
     fn act(&mut self) -> Result<(), Unfinished> {
-        let done = AtomicU64::new(0);
         let scanner = self.held.scanner()?;
-        let checkout = check_out(scanner, &self.plan, &done);
+        let checkout = check_out(scanner, &self.plan);
         let checkout = checkout.map_err(|error| Unfinished {
             undone: !matches!(error, CheckoutError::NotUndone { .. }),
             failure: error.into(),

@@ -44,6 +44,7 @@ mod elsewhere;
 mod faults;
 mod first_use;
 mod foreign;
+mod foreign_ground;
 mod hook_cli;
 mod hook_commands;
 mod hook_git;

@@ -12,7 +12,6 @@ use std::{
     io,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
 };
 
 use gix::{
@@ -25,7 +24,7 @@ use super::{
     Change, Entry, Error, GitDir, ObjectError, ScanError, Scanner,
     objects::sync,
     repo_path::{is_safe, is_safe_name},
-    scan::{disk, is_attribute_file},
+    scan::{Nested, disk, is_attribute_file},
 };
 use crate::failure::{Failure, Reason};
 use place::Moves;
@@ -53,6 +52,26 @@ pub enum CheckoutError {
     InTheWay {
         /// What.
         path: BString,
+    },
+    /// A path is on another disk, or is one itself.
+    #[error(
+        "{} is on a disk that is mounted inside the worktree, or is one: files cannot be moved there from the worktree's own; unmount it, or restore other paths by naming them, and try again",
+        path.to_str_lossy()
+    )]
+    Mounted {
+        /// Which.
+        path: BString,
+    },
+    /// A path that the system has no room for.
+    #[error(
+        "a file below {folder} has a path of {bytes} bytes with the worktree's own before it, and the system takes {}; move the worktree to a shorter path, or restore other paths by naming them",
+        PATH_LIMIT
+    )]
+    TooLong {
+        /// Where it begins.
+        folder: String,
+        /// Its length.
+        bytes: usize,
     },
     /// A path that must not be written.
     #[error("the state has the path {:?}, which leads out of the worktree or into a folder of Git's or heddle's; restore other paths by naming them", path.to_str_lossy())]
@@ -110,11 +129,25 @@ impl CheckoutError {
     }
 }
 
+impl CheckoutError {
+    /// An error about a path that would fill pages; `longest` is what it may have.
+    fn too_long(path: &BStr, longest: usize) -> Self {
+        let folder = path.split_str("/").next().unwrap_or_default();
+        Self::TooLong {
+            folder: folder.to_str_lossy().chars().take(100).collect(),
+            bytes: PATH_LIMIT - longest + path.len(),
+        }
+    }
+}
+
 impl From<CheckoutError> for Failure {
     fn from(error: CheckoutError) -> Self {
         let reason = match &error {
             CheckoutError::Changed { .. } => Reason::WorktreeChanged,
-            CheckoutError::InTheWay { .. } | CheckoutError::Unsafe { .. } => Reason::PathInTheWay,
+            CheckoutError::InTheWay { .. }
+            | CheckoutError::Mounted { .. }
+            | CheckoutError::TooLong { .. }
+            | CheckoutError::Unsafe { .. } => Reason::PathInTheWay,
             CheckoutError::Filter { .. } | CheckoutError::NotUndone { .. } => {
                 Reason::WorktreeUnreadable
             }
@@ -129,6 +162,9 @@ impl From<CheckoutError> for Failure {
         Failure::new(reason, error.to_string())
     }
 }
+
+/// Bytes that an absolute path can have: the system counts the NUL at its end.
+const PATH_LIMIT: usize = nix::libc::PATH_MAX as usize - 1;
 
 /// From where to where.
 #[derive(Debug, Clone)]
@@ -171,6 +207,8 @@ impl Plan {
         let mut left_alone = Vec::new();
         let mut changes = Vec::new();
         let mut numbers = Vec::new();
+        let mut nested = Nested::default();
+        let longest = PATH_LIMIT.saturating_sub(scanner.root().as_os_str().len() + 1);
         for (number, change) in git.diff(from, to, &[])?.into_iter().enumerate() {
             let is_link = |entry: Option<Entry>| entry.is_some_and(|e| e.mode == Mode::SYMLINK);
             let name = change.path.rsplit_str("/").next().unwrap_or_default();
@@ -182,16 +220,21 @@ impl Plan {
             }
             let is_link = |entry: Option<Entry>| entry.is_some_and(|e| e.mode == Mode::COMMIT);
             if is_link(change.before) || is_link(change.after) {
-                let path = change.path.to_str_lossy();
-                left_alone.push(format!("{path}: a repository of its own"));
+                left_alone.push(own_repository(change.path.as_bstr()));
             } else if scanner.is_absent_by_choice(change.path.as_bstr())? {
                 let path = change.path.to_str_lossy();
                 left_alone.push(format!("{path}: outside of the sparse checkout"));
+            } else if let Some(own) = nested.around(change.path.as_bstr(), scanner)? {
+                left_alone.push(own_repository(own));
+            } else if change.path.len() > longest {
+                return Err(CheckoutError::too_long(change.path.as_bstr(), longest));
             } else {
                 changes.push(change);
                 numbers.push(number);
             }
         }
+        // One for all that is in it.
+        left_alone.dedup();
         Ok(Self {
             from,
             to,
@@ -275,6 +318,10 @@ impl Plan {
     }
 }
 
+fn own_repository(path: &BStr) -> String {
+    format!("{}: a repository of its own", path.to_str_lossy())
+}
+
 /// Whether a path is `.heddle` or in it, in any spelling that some filesystem takes for it.
 fn is_ours(path: &BStr) -> bool {
     let top = path.split_str("/").next().unwrap_or_default();
@@ -332,15 +379,11 @@ fn staging_folder(root: &Path) -> PathBuf {
 type IsStill<'f> =
     &'f mut dyn FnMut(&mut Scanner, &BStr, &Path, Entry) -> Result<bool, CheckoutError>;
 
-/// Carries out a plan: all of it, durably (G4), or none of it. `done` counts paths.
+/// Carries out a plan: all of it, durably (G4), or none of it.
 ///
 /// # Errors
 /// Why not; the worktree is then as it was, unless the error says otherwise.
-pub fn check_out(
-    scanner: &mut Scanner,
-    plan: &Plan,
-    done: &AtomicU64,
-) -> Result<Checkout, CheckoutError> {
+pub fn check_out(scanner: &mut Scanner, plan: &Plan) -> Result<Checkout, CheckoutError> {
     let folder = staging_folder(scanner.root());
     let git = scanner.git().clone();
     check_out_in(
@@ -348,7 +391,6 @@ pub fn check_out(
         &git,
         scanner,
         plan,
-        done,
         &mut |scanner, path, aside, entry| Ok(scanner.is_still(path, aside, entry)?),
     )
 }
@@ -358,7 +400,6 @@ fn check_out_in(
     git: &GitDir,
     scanner: &mut Scanner,
     plan: &Plan,
-    done: &AtomicU64,
     is_still: IsStill<'_>,
 ) -> Result<Checkout, CheckoutError> {
     if plan.changes.is_empty() {
@@ -378,7 +419,7 @@ fn check_out_in(
     }
     let mut moves = Moves::new(&root, stage::allowed(&git.local()), stage)
         .inspect_err(|_| Stage::left(staging).discard())?;
-    let moved = move_all(&mut moves, scanner, plan, done, is_still);
+    let moved = move_all(&mut moves, scanner, plan, is_still);
     let moved = moved.and_then(|counts| {
         let folders = moves.touched();
         sync(&root, &folders, folders.len() > 64)?;
@@ -415,7 +456,6 @@ fn move_all(
     moves: &mut Moves,
     scanner: &mut Scanner,
     plan: &Plan,
-    done: &AtomicU64,
     is_still: IsStill<'_>,
 ) -> Result<CheckedOut, CheckoutError> {
     let is_rules = |change: &Change| is_attribute_file(change.path.as_bstr());
@@ -455,7 +495,6 @@ fn move_all(
         } else {
             checked_out.removed += 1;
         }
-        done.fetch_add(1, Ordering::Relaxed);
     }
     Ok(checked_out)
 }

@@ -585,6 +585,9 @@ impl Moves {
                     path: path.to_owned(),
                 }
             }
+            Errno::EXDEV | Errno::EBUSY => CheckoutError::Mounted {
+                path: path.to_owned(),
+            },
             error => {
                 let path = self.root.join(OsStr::from_bytes(path));
                 CheckoutError::io(action, path)(io::Error::from(error))

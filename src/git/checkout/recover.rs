@@ -8,7 +8,6 @@ use std::{
     fs,
     os::unix::{ffi::OsStrExt, fs::PermissionsExt},
     path::{Path, PathBuf},
-    sync::atomic::AtomicU64,
 };
 
 use gix::{
@@ -248,8 +247,7 @@ impl<'a> Judge<'a> {
     ) -> Result<(), CheckoutError> {
         let mut back = self.way_back(scanner)?;
         loop {
-            let none = AtomicU64::new(0);
-            let undone = check_out_in(undoing, git, scanner, &back, &none, &mut |s, p, f, e| {
+            let undone = check_out_in(undoing, git, scanner, &back, &mut |s, p, f, e| {
                 self.is_file(s, p, f, e)
             });
             match undone {

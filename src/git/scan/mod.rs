@@ -5,6 +5,7 @@
 mod cache;
 mod folder;
 mod index;
+mod nested;
 mod read;
 mod rules;
 mod stamps;
@@ -26,6 +27,7 @@ use crate::failure::{Failure, Reason};
 
 use cache::Listing;
 pub(super) use cache::is_attribute_file;
+pub(super) use nested::Nested;
 
 /// Bytes above which a file that Git does not track is left out.
 pub const DEFAULT_SIZE_GUARD: u64 = 64 * 1024 * 1024;

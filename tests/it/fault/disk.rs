@@ -12,17 +12,31 @@ use tempfile::TempDir;
 use crate::harness::{is_root, run, skip};
 
 /// A mounted folder.
-struct Mount {
+pub struct Mount {
     at: PathBuf,
 }
 
 impl Mount {
+    /// A filesystem in memory at this folder; `None`, and said so, where that cannot be.
+    pub fn in_memory(test: &str, at: PathBuf) -> Option<Self> {
+        Self::new(test, at, &["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+    }
+
+    /// One file's place taken by another's; `None`, and said so, where that cannot be.
+    pub fn of_file(test: &str, from: &Path, at: PathBuf) -> Option<Self> {
+        Self::mounted(test, at, &["--bind", from.to_str().unwrap()])
+    }
+
     fn new(test: &str, at: PathBuf, args: &[&str]) -> Option<Self> {
+        fs::create_dir_all(&at).unwrap();
+        Self::mounted(test, at, args)
+    }
+
+    fn mounted(test: &str, at: PathBuf, args: &[&str]) -> Option<Self> {
         if !is_root() {
             skip(test, "only root may mount");
             return None;
         }
-        fs::create_dir_all(&at).unwrap();
         let mounted = run(Command::new("mount").args(args).arg(&at));
         if !mounted.status.success() {
             skip(test, &format!("cannot mount here: {}", mounted.stderr));

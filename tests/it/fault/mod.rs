@@ -15,7 +15,7 @@ use std::{
 };
 
 pub use call::{hooks, operations, reason, register, status};
-pub use disk::{ImageDisk, MemoryDisk, fill, free};
+pub use disk::{ImageDisk, MemoryDisk, Mount, fill, free};
 pub use stored::{database, stored};
 
 use crate::harness::{HEDDLE, TestRepo, skip};
