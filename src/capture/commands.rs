@@ -177,7 +177,13 @@ impl Mutation for CaptureThread {
     }
 
     fn apply(&mut self, tx: &WriteTx<'_>) -> Result<Captured, Failure> {
-        self.prepared.as_mut().ok_or_else(unprepared)?.apply(tx)
+        let mut captured = self.prepared.as_mut().ok_or_else(unprepared)?.apply(tx)?;
+        self.captures.told.mark(&mut captured);
+        Ok(captured)
+    }
+
+    fn publish(&mut self, captured: &Captured) {
+        self.captures.told.remember(captured);
     }
 
     fn describe(&self, captured: &Captured) -> Option<Entry> {

@@ -10,6 +10,7 @@ mod scanners;
 mod snapshot;
 mod standing;
 mod target;
+mod told;
 
 use std::sync::{
     Arc,
@@ -34,6 +35,7 @@ pub use standing::Standing;
 pub use target::Target;
 
 use scanners::{Held, Scanners};
+use told::Told;
 
 /// What captures and restores of one repository share.
 pub struct Captures {
@@ -43,6 +45,7 @@ pub struct Captures {
     /// never prepare on one tip.
     threads: Locks<ThreadName>,
     size_guard: AtomicU64,
+    told: Told,
 }
 
 impl Captures {
@@ -52,6 +55,7 @@ impl Captures {
             scanners: Scanners::new(places.repository().clone()),
             threads: Locks::default(),
             size_guard: AtomicU64::new(DEFAULT_SIZE_GUARD),
+            told: Told::default(),
             places,
         }
     }

@@ -11,7 +11,7 @@ use super::{
     output::{BOLD, DIM, hex, plural, printable, short, warning},
 };
 use crate::grpc_local_impl::proto::v1::{
-    CaptureThreadRequest, CaptureThreadResponse,
+    CaptureThreadRequest, CaptureThreadResponse, LeftOut,
     thread_workflow_service_client::ThreadWorkflowServiceClient,
 };
 
@@ -98,11 +98,20 @@ fn since(parent: &[u8]) -> String {
     }
 }
 
+/// What the last capture left out as well is only counted: it was told then.
 fn warn_of_left_out(captured: &CaptureThreadResponse) {
-    for left in captured.left_out.iter().take(WARNINGS) {
+    let all = captured.left_out.iter();
+    let (before, new): (Vec<&LeftOut>, Vec<_>) = all.partition(|left| left.as_before);
+    for left in new.iter().take(WARNINGS) {
         warning(&format!("left out: `{}` {}", left.path, left.reason));
     }
-    if let more @ 1.. = captured.left_out.len().saturating_sub(WARNINGS) {
+    if !before.is_empty() {
+        let paths = plural(before.len() as u64, "path", "paths");
+        warning(&format!(
+            "left out as before: {paths}; --output json names them"
+        ));
+    }
+    if let more @ 1.. = new.len().saturating_sub(WARNINGS) {
         warning(&format!(
             "left out: {} more; --output json names them",
             plural(more as u64, "path", "paths")
@@ -114,7 +123,9 @@ fn as_json(captured: &CaptureThreadResponse) -> Value {
     let left_out: Vec<Value> = captured
         .left_out
         .iter()
-        .map(|left| json!({ "path": left.path, "reason": left.reason }))
+        .map(
+            |left| json!({ "path": left.path, "reason": left.reason, "as_before": left.as_before }),
+        )
         .collect();
     let parent = (!captured.parent_state.is_empty()).then(|| hex(&captured.parent_state));
     json!({

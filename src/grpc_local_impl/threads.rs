@@ -319,5 +319,6 @@ fn left_out_to_proto(left_out: &LeftOut) -> v1::LeftOut {
     v1::LeftOut {
         path: shown_path(left_out.path.as_ref()),
         reason: left_out.why.clone(),
+        as_before: left_out.as_before,
     }
 }

@@ -94,7 +94,28 @@ fn what_a_capture_leaves_out_is_named_in_a_warning() {
     let captured = repo.heddle(["capture", "--output", "json"]).json();
     let left_out = &captured["left_out"][0];
     assert_eq!(left_out["path"], "pipe");
-    assert_eq!(fields(left_out), ["path", "reason"]);
+    assert_eq!(fields(left_out), ["path", "reason", "as_before"]);
+    assert_eq!(left_out["as_before"], true);
+    // Only what is new is told in words again.
+    let two = ["pipe", "another"].map(|name| repo.path(name));
+    nix::unistd::mkfifo(&two[1], nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let said = repo.heddle(["capture"]).stderr;
+    assert_eq!(
+        said,
+        "warning: left out: `another` is a FIFO, which Git cannot keep\n\
+         warning: left out as before: 1 path; --output json names them\n"
+    );
+    let said = repo.heddle(["capture"]).stderr;
+    let before = "warning: left out as before: 2 paths; --output json names them\n";
+    assert_eq!(said, before);
+    two.map(|pipe| fs::remove_file(pipe).unwrap());
+    assert_eq!(repo.heddle(["capture"]).stderr, "");
+    nix::unistd::mkfifo(&repo.path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let said = repo.heddle(["capture"]).stderr;
+    assert_eq!(
+        said,
+        "warning: left out: `pipe` is a FIFO, which Git cannot keep\n"
+    );
 }
 
 #[test]

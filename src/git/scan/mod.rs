@@ -112,12 +112,14 @@ pub struct ScanOptions<'a> {
 }
 
 /// Something that a scan left out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LeftOut {
     /// Path from the worktree's root.
     pub path: BString,
     /// Why.
     pub why: String,
+    /// Whether the one before told just that; for who keeps account of it.
+    pub as_before: bool,
 }
 
 /// A worktree's content.

@@ -192,6 +192,7 @@ impl<'a> Walk<'a> {
         let left_out = LeftOut {
             path: path.to_owned(),
             why: why.into(),
+            as_before: false,
         };
         let mut all = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
         all.push(left_out);
