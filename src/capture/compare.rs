@@ -48,7 +48,11 @@ pub struct Compared {
 /// When a side or a path is not known, or the worktree cannot be read.
 pub async fn compare(captures: &Arc<Captures>, asked: CompareRequest) -> Result<Compared, Failure> {
     if asked.to.is_empty() {
-        let (place, mut held) = captures.hold(&asked.repo_path).await?;
+        let held = captures.hold(&asked.repo_path).await;
+        let (place, mut held) = held.map_err(|refused| match refused.reason {
+            Reason::NoWorktree => both_needed(refused),
+            _ => refused,
+        })?;
         let captures = Arc::clone(captures);
         return blocking(move || {
             let git = captures.places.git_of(&place.worktree)?;
@@ -85,6 +89,7 @@ impl Captures {
             Err(bare) if bare.reason == Reason::NoWorktree && !asked.from.is_empty() => {
                 Ok((None, self.places.git()?))
             }
+            Err(bare) if bare.reason == Reason::NoWorktree => Err(both_needed(bare)),
             here => {
                 let place = self.places.find(here?, "")?;
                 let git = self.places.git_of(&place.worktree)?;
@@ -114,6 +119,12 @@ impl Captures {
         let state = state_named(&self.places, git, name, field)?;
         Ok(git.tree_of(state)?)
     }
+}
+
+/// Where there is no worktree there is no newest state.
+fn both_needed(mut bare: Failure) -> Failure {
+    bare.message += ", or name two states to tell apart";
+    bare
 }
 
 fn page(

@@ -146,14 +146,14 @@ fn no_step_asked(what: &str) -> Failure {
 
 fn nothing(what: &str, steps: u32, place: &Place) -> Failure {
     let steps = if steps == 1 {
-        "nothing".to_owned()
+        "is nothing".to_owned()
     } else {
-        format!("no {steps} steps")
+        format!("are no {steps} steps")
     };
     Failure::new(
         Reason::NothingToUndo,
         format!(
-            "there is {steps} to {what} on thread `{}` in {}; `heddle log` shows the states, and `heddle restore` goes to any of them",
+            "there {steps} to {what} on thread `{}` in {}; `heddle log` shows the states, and `heddle restore` goes to any of them",
             place.thread,
             place.worktree.root.display()
         ),

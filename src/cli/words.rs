@@ -34,6 +34,14 @@ pub(super) async fn sort(
     after: &[OsString],
     most: usize,
 ) -> Result<Asked> {
+    // What a variable that is not set leaves does not mean everything.
+    if let Some(empty) = before.iter().find(|word| word.is_empty()) {
+        return Err(unknown_state(empty));
+    }
+    if after.iter().any(|word| word.is_empty()) {
+        let message = "an empty path names nothing; leave it out to mean everything";
+        return Err(Failure::new(Reason::PathInvalid, message).into());
+    }
     // Clap does not tell `x --` from `x`.
     let separated = std::env::args_os().any(|word| word == "--");
     let asked = if separated {

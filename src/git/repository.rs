@@ -163,7 +163,13 @@ impl Repository {
     /// When there is none, when `safe.directory` refuses it, and when it is on a network filesystem.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let asked = std::path::absolute(path).map_err(|e| Error::io("resolve", path, e))?;
+        let asked = std::path::absolute(path).map_err(|e| match std::env::current_dir() {
+            Err(_) => Error::Git(
+                "the current folder is gone; change to one that is there, or name one with --repo"
+                    .to_owned(),
+            ),
+            Ok(_) => Error::io("resolve", path, e),
+        })?;
         let start = asked
             .canonicalize()
             .map_err(|e| Error::io("open", &asked, e))?;

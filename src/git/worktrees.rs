@@ -114,7 +114,14 @@ impl Repository {
         let begun = lock.set_len(0).and_then(|()| lock.write_all(b"\n"));
         begun.map_err(|e| Error::io("write", &self.child_lock_path(), e))?;
         add.arg(path).arg(&commit).stdin(lock);
-        run(&mut add)?;
+        run(&mut add).map_err(|refused| {
+            let said = refused.to_string();
+            let said = said.strip_prefix("fatal: ").unwrap_or(&said);
+            Error::Git(format!(
+                "cannot add the worktree {}: {said}; nothing of it is left: give another path, or mend that",
+                path.display()
+            ))
+        })?;
         let added = self.worktree_at(path).ok_or_else(|| Error::Unreadable {
             path: path.to_owned(),
             reason: "git made no worktree there".to_owned(),

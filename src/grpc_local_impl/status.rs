@@ -74,22 +74,35 @@ pub const fn code(reason: Reason) -> Code {
     }
 }
 
+/// Bytes of a text in a status: its whole must fit into what clients take as metadata, 8 KiB.
+const TEXT_LIMIT: usize = 1_500;
+
+/// A text as a status can hold it: of a longer one, the middle is left out. The end says what to do.
+fn bounded(text: String) -> String {
+    if text.len() <= TEXT_LIMIT {
+        return text;
+    }
+    let head = text.floor_char_boundary(TEXT_LIMIT * 2 / 3);
+    let tail = text.ceil_char_boundary(text.len() - TEXT_LIMIT / 4);
+    format!("{}[…]{}", &text[..head], &text[tail..])
+}
+
 /// A failure as a status.
 pub fn to_status(failure: Failure) -> Status {
     let metadata: HashMap<String, String> = failure
         .metadata
         .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
+        .map(|(name, value)| (name.to_owned(), bounded(value)))
         .collect();
     let mut details = ErrorDetails::with_error_info(failure.reason.name(), DOMAIN, metadata);
     if !failure.fields.is_empty() {
         let violations = failure
             .fields
             .into_iter()
-            .map(|violation| FieldViolation::new(violation.field, violation.description));
+            .map(|violation| FieldViolation::new(violation.field, bounded(violation.description)));
         details.set_bad_request(violations.collect::<Vec<_>>());
     }
-    Status::with_error_details(code(failure.reason), failure.message, details)
+    Status::with_error_details(code(failure.reason), bounded(failure.message), details)
 }
 
 impl From<Failure> for Status {

@@ -107,6 +107,7 @@ fn undo_and_redo_go_back_and_forth_and_count_what_is_left() {
     assert_eq!(json(&["redo", "--steps", "2"])["state_id"], json!(three[0]));
     assert_eq!(json(&["undo", "2"])["state_id"], json!(one));
     repo.heddle(["undo", "-n", "2", "2"]).fails_with(2);
+    assert!(error.contains("there are no 99 steps to undo"), "{error}");
     for steps in ["0", "-1", "x"] {
         repo.heddle(["undo", steps]).fails_with(2);
         repo.heddle(["undo", "-n", steps]).fails_with(2);
@@ -226,6 +227,39 @@ fn a_word_is_a_state_or_a_path_and_never_guessed() {
     repo.heddle(["restore", "--", "main"]).ok();
     let content = fs::read_to_string(repo.path("main")).unwrap();
     assert_eq!(content, "a file like the branch\n");
+}
+
+#[test]
+fn g10_words_that_cannot_be_are_refused_however_long() {
+    let (repo, one) = two_states();
+    // As a variable that is not set leaves it: it does not mean everything.
+    for (args, reason) in [
+        (&["restore", ""][..], "STATE_UNKNOWN"),
+        (&["restore", &one, ""], "STATE_UNKNOWN"),
+        (&["restore", &one, "--", ""], "PATH_INVALID"),
+        (&["diff", ""], "STATE_UNKNOWN"),
+    ] {
+        let error = repo.heddle(args).fails_with(1);
+        let begins = format!("error[{reason}]: ");
+        assert!(error.starts_with(&begins), "{args:?}: {error}");
+    }
+    assert!(repo.path("src/c").exists());
+    let long = "é".repeat(50_000);
+    for (args, reason) in [
+        (&["restore", &long][..], "STATE_UNKNOWN"),
+        (&["restore", "--", &long], "PATH_UNKNOWN"),
+        (&["diff", &one, &long], "STATE_UNKNOWN"),
+        (&["thread", "show", &long], "THREAD_NAME_INVALID"),
+        (&["thread", "start", "x", "--from", &long], "STATE_UNKNOWN"),
+        (
+            &["thread", "start", "x", "--path", &long],
+            "REPOSITORY_REFUSED",
+        ),
+    ] {
+        let error = repo.heddle(args).fails_with(1);
+        let begins = format!("error[{reason}]: ");
+        assert!(error.starts_with(&begins), "{}", &error[..200]);
+    }
 }
 
 #[test]
