@@ -108,7 +108,9 @@ fn what_a_capture_leaves_out_is_named_in_a_warning() {
     let said = repo.heddle(["capture"]).stderr;
     let before = "warning: left out as before: 2 paths; --output json names them\n";
     assert_eq!(said, before);
-    two.map(|pipe| fs::remove_file(pipe).unwrap());
+    for pipe in two {
+        fs::remove_file(pipe).unwrap();
+    }
     assert_eq!(repo.heddle(["capture"]).stderr, "");
     nix::unistd::mkfifo(&repo.path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let said = repo.heddle(["capture"]).stderr;
