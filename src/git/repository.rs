@@ -79,10 +79,23 @@ pub enum Error {
         /// Where it begins.
         folder: String,
     },
+    /// A path has more bytes than the system takes.
+    #[error(
+        "a file below {folder} has a path of {bytes} bytes with the worktree's own before it, and the system takes {PATH_LIMIT}; move the worktree to a shorter path, or leave that folder out"
+    )]
+    PathTooLong {
+        /// Where it begins.
+        folder: String,
+        /// Its length, from the system's root.
+        bytes: usize,
+    },
     /// Git itself refused something.
     #[error("{0}")]
     Git(String),
 }
+
+/// Bytes that an absolute path can have: the system counts the NUL at its end.
+const PATH_LIMIT: usize = nix::libc::PATH_MAX as usize - 1;
 
 /// How deep folders may lie in each other: what Git reads (git-config(1), core.maxTreeDepth), and what
 /// the system's paths have room for.
@@ -98,18 +111,27 @@ impl Error {
 
     /// An error about a folder too deep; its path would fill pages.
     pub(super) fn too_deep(path: &BStr) -> Self {
-        let shown = path
-            .find_char('/')
-            .map_or(path, |slash| path[..slash].as_bstr());
         Self::TooDeep {
-            folder: super::shown_path(shown),
+            folder: first_folder(path),
         }
+    }
+
+    /// Refuses a path in the worktree at `root` that is too long with that before it: it cannot be
+    /// looked at, nor written.
+    pub(super) fn check_length(root: &Path, path: &BStr) -> Result<(), Self> {
+        let bytes = root.as_os_str().len() + 1 + path.len();
+        if bytes <= PATH_LIMIT {
+            return Ok(());
+        }
+        let folder = first_folder(path);
+        Err(Self::PathTooLong { folder, bytes })
     }
 
     /// The reason that callers are told.
     pub(super) fn reason(&self) -> Reason {
         match self {
             Self::TooDeep { .. } => Reason::TreeTooDeep,
+            Self::PathTooLong { .. } => Reason::WorktreeUnreadable,
             _ => Reason::RepositoryRefused,
         }
     }
@@ -126,6 +148,11 @@ impl Error {
             source,
         }
     }
+}
+
+fn first_folder(path: &BStr) -> String {
+    let slash = path.find_char('/').unwrap_or(path.len());
+    super::shown_path(path[..slash].as_bstr())
 }
 
 impl From<Error> for Failure {

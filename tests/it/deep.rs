@@ -22,7 +22,7 @@ use crate::{
 const DEPTH: usize = 1_900;
 
 /// The standard library keeps a descriptor for each level when it removes folders: rm(1) does not.
-struct Removed(PathBuf);
+pub struct Removed(pub PathBuf);
 
 impl Drop for Removed {
     fn drop(&mut self) {

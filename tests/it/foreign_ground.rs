@@ -1,17 +1,22 @@
 //! Places inside a worktree where a restore has no business, or cannot work: repositories of their own,
 //! mounted disks, paths for which the system has no room (G9, G10).
 
-use std::{fs, process::Command};
+use std::{fs, io::Write};
 
 use heddle_agent::{failure::Reason, grpc_local_impl::proto::local::restore_target::Target};
+use nix::{
+    fcntl::{OFlag, open, openat},
+    sys::stat::{Mode, mkdirat},
+};
 use tonic::Code;
 
 use crate::{
+    deep::Removed,
     fault::Mount,
     harness::{TestRepo, run},
     oddities::commit_all,
     rpc::assert_refused,
-    states::{content, restore, to_state},
+    states::{content, hex, restore, to_state},
     trees::Served,
 };
 
@@ -168,19 +173,42 @@ async fn g10_a_path_for_which_the_system_has_no_room_is_told_before_anything_is_
     let deep = run(served.command("sh").args(["-c", &script])).ok();
     let refused = served.restore(Target::State(deep.trim().into())).await;
     let refused = refused.unwrap_err();
-    assert_refused(&refused, Code::FailedPrecondition, Reason::PathInTheWay);
     let bytes = served.root.as_os_str().len() + 1 + path.len();
-    let begins = format!("a file below d has a path of {bytes} bytes ");
-    assert!(refused.message().starts_with(&begins), "{refused}");
-    assert!(refused.message().len() < 400, "{refused}");
+    let told = |refused: tonic::Status, bytes: &str| {
+        assert_refused(
+            &refused,
+            Code::FailedPrecondition,
+            Reason::WorktreeUnreadable,
+        );
+        let begins = format!("a file below d has a path of {bytes}");
+        assert!(refused.message().starts_with(&begins), "{refused}");
+    };
+    told(refused, &format!("{bytes} bytes "));
     assert!(served.path("a").exists() && !served.path("d").exists());
     let mut one = to_state(deep.trim());
     one.paths = vec!["a".into()];
     restore(&served.channel, one).await.unwrap();
     assert!(!served.path("a").exists());
-    let left = Command::new("find")
-        .arg(&served.root)
-        .args(["-name", "d"])
-        .output();
-    assert_eq!(left.unwrap().stdout, b"");
+    // Nor can such a file be looked at; where Git tracks it and it stays as it is, it need not be.
+    let top = Removed(served.path("d"));
+    write_deep(&served, depth, &name);
+    let refused = served.capture().await.unwrap_err();
+    told(refused, "4");
+    served.git(&["add", "-A"]);
+    let state = served.capture().await.unwrap();
+    served.assert_gits("tracked", &hex(&state.state_id));
+    drop(top);
+}
+
+/// Writes a file so many folders deep, each opened from the one around it.
+fn write_deep(served: &Served, depth: usize, name: &str) {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+    let mut folder = open(&served.root, flags, Mode::empty()).unwrap();
+    for _ in 0..depth {
+        mkdirat(&folder, "d", Mode::S_IRWXU).unwrap();
+        folder = openat(&folder, "d", flags, Mode::empty()).unwrap();
+    }
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT;
+    let file = openat(&folder, name, flags, Mode::S_IRWXU).unwrap();
+    fs::File::from(file).write_all(b"1\n").unwrap();
 }

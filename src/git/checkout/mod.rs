@@ -62,17 +62,6 @@ pub enum CheckoutError {
         /// Which.
         path: BString,
     },
-    /// A path that the system has no room for.
-    #[error(
-        "a file below {folder} has a path of {bytes} bytes with the worktree's own before it, and the system takes {}; move the worktree to a shorter path, or restore other paths by naming them",
-        PATH_LIMIT
-    )]
-    TooLong {
-        /// Where it begins.
-        folder: String,
-        /// Its length.
-        bytes: usize,
-    },
     /// A path that must not be written.
     #[error("the state has the path {:?}, which leads out of the worktree or into a folder of Git's or heddle's; restore other paths by naming them", path.to_str_lossy())]
     Unsafe {
@@ -129,24 +118,12 @@ impl CheckoutError {
     }
 }
 
-impl CheckoutError {
-    /// An error about a path that would fill pages; `longest` is what it may have.
-    fn too_long(path: &BStr, longest: usize) -> Self {
-        let folder = path.split_str("/").next().unwrap_or_default();
-        Self::TooLong {
-            folder: folder.to_str_lossy().chars().take(100).collect(),
-            bytes: PATH_LIMIT - longest + path.len(),
-        }
-    }
-}
-
 impl From<CheckoutError> for Failure {
     fn from(error: CheckoutError) -> Self {
         let reason = match &error {
             CheckoutError::Changed { .. } => Reason::WorktreeChanged,
             CheckoutError::InTheWay { .. }
             | CheckoutError::Mounted { .. }
-            | CheckoutError::TooLong { .. }
             | CheckoutError::Unsafe { .. } => Reason::PathInTheWay,
             CheckoutError::Filter { .. } | CheckoutError::NotUndone { .. } => {
                 Reason::WorktreeUnreadable
@@ -162,9 +139,6 @@ impl From<CheckoutError> for Failure {
         Failure::new(reason, error.to_string())
     }
 }
-
-/// Bytes that an absolute path can have: the system counts the NUL at its end.
-const PATH_LIMIT: usize = nix::libc::PATH_MAX as usize - 1;
 
 /// From where to where.
 #[derive(Debug, Clone)]
@@ -208,7 +182,6 @@ impl Plan {
         let mut changes = Vec::new();
         let mut numbers = Vec::new();
         let mut nested = Nested::default();
-        let longest = PATH_LIMIT.saturating_sub(scanner.root().as_os_str().len() + 1);
         for (number, change) in git.diff(from, to, &[])?.into_iter().enumerate() {
             let is_link = |entry: Option<Entry>| entry.is_some_and(|e| e.mode == Mode::SYMLINK);
             let name = change.path.rsplit_str("/").next().unwrap_or_default();
@@ -226,9 +199,8 @@ impl Plan {
                 left_alone.push(format!("{path}: outside of the sparse checkout"));
             } else if let Some(own) = nested.around(change.path.as_bstr(), scanner)? {
                 left_alone.push(own_repository(own));
-            } else if change.path.len() > longest {
-                return Err(CheckoutError::too_long(change.path.as_bstr(), longest));
             } else {
+                Error::check_length(scanner.root(), change.path.as_bstr())?;
                 changes.push(change);
                 numbers.push(number);
             }

@@ -125,6 +125,7 @@ fn read_those(
             Ok(reader) => reader,
             Err(error) => return Err(ScanError::Git(error.repeated())),
         };
+        Error::check_length(walk.root, one.path.as_bstr())?;
         let absolute = walk.absolute(one.path.as_bstr());
         let Some(content) = reader.content(one.path.as_bstr(), &absolute, one.mode)? else {
             return Ok(());

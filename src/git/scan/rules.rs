@@ -23,6 +23,7 @@ use crate::git::{Error, GitDir, Worktree};
 
 /// The rules of one worktree at one moment. Threads may ask at once.
 pub(super) struct Rules<'a> {
+    root: &'a Path,
     git: &'a GitDir,
     index: &'a UserIndex,
     sparse: Option<Sparse>,
@@ -37,8 +38,9 @@ struct Ignores {
 }
 
 impl<'a> Rules<'a> {
-    pub(super) fn new(git: &'a GitDir, worktree: &Worktree, index: &'a UserIndex) -> Self {
+    pub(super) fn new(git: &'a GitDir, worktree: &'a Worktree, index: &'a UserIndex) -> Self {
         Self {
+            root: &worktree.root,
             git,
             index,
             sparse: Sparse::of(&git.local(), worktree),
@@ -49,6 +51,7 @@ impl<'a> Rules<'a> {
 
     /// Whether Git ignores a path that it does not track.
     pub(super) fn ignores(&self, path: &BStr, is_folder: bool) -> Result<bool, Error> {
+        Error::check_length(self.root, path)?;
         let free = || self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = free().pop();
         let mut view = match taken {
@@ -60,7 +63,15 @@ impl<'a> Rules<'a> {
             .stack
             .at_entry(path, Some(mode), &view.git.objects)
             .map(|platform| platform.is_excluded())
-            .map_err(|e| self.unreadable(&e));
+            .map_err(|e| {
+                // The rules of the folder that it is in are read as well.
+                let folder = path
+                    .rfind_byte(b'/')
+                    .map_or(&b""[..], |slash| &path[..=slash]);
+                let rules = [folder, b".gitignore"].concat();
+                let too_long = Error::check_length(self.root, rules.as_bstr()).err();
+                too_long.unwrap_or_else(|| self.unreadable(&e))
+            });
         free().push(view);
         ignored
     }
