@@ -470,3 +470,20 @@ fn a_file_changed_within_one_tick_is_read_again() {
         assert_eq!(ours, gits_tree(&repo), "round {round}");
     }
 }
+
+#[test]
+fn a_file_whose_stamps_do_not_tell_that_it_changed_is_read_again() {
+    let repo = TestRepo::new();
+    // Of the stamps that are left, one is of a clock that runs ahead.
+    repo.git(&["config", "core.trustCtime", "false"]);
+    let mut taker = taker(&repo);
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(3600);
+    for round in 0..3 {
+        write(&repo, "racy", format!("{round:04}"));
+        let file = OpenOptions::new().append(true).open(repo.path("racy"));
+        let times = FileTimes::new().set_modified(later);
+        file.unwrap().set_times(times).unwrap();
+        let ours = taker.tree();
+        assert_eq!(ours, gits_tree(&repo), "round {round}");
+    }
+}

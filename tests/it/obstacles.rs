@@ -291,6 +291,17 @@ async fn g9_a_linked_folder_is_replaced_and_never_written_through() {
         .unwrap();
     assert_eq!(fs::read_link(repo.path("data")).unwrap(), outside);
     assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "outside");
+    // One that no capture holds is in the way, and not a way.
+    fs::write(repo.path(".git/info/exclude"), "/.heddle/\n/data\n").unwrap();
+    fs::remove_file(outside.join("file")).unwrap();
+    let refused = restore(&channel, to_state(&first)).await.unwrap_err();
+    assert_refused(&refused, Code::FailedPrecondition, Reason::PathInTheWay);
+    assert!(
+        refused.message().starts_with("data is in the way"),
+        "{refused}"
+    );
+    assert_eq!(fs::read_link(repo.path("data")).unwrap(), outside);
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
 }
 
 #[tokio::test]
