@@ -5,6 +5,7 @@
 mod aside;
 mod place;
 mod recover;
+mod render;
 mod stage;
 
 use std::{

@@ -20,7 +20,8 @@ use super::{
     aside::Kept,
     check_out_in,
     place::Moves,
-    stage::{Renderer, Stage, allowed, remove, writing},
+    render::Renderer,
+    stage::{Stage, allowed, remove, writing},
     staging_folder,
 };
 use crate::git::{Change, Entry, GitDir, ScanError, Scanner, objects::sync};
