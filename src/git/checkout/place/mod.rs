@@ -2,6 +2,9 @@
 //! from the root, and never through a link, so that nothing outside of it can be reached. Each move
 //! is one rename(2) and is remembered, so that it can be undone.
 
+mod folders;
+mod undo;
+
 use std::{
     collections::{BTreeSet, VecDeque},
     ffi::OsStr,
@@ -15,16 +18,14 @@ use std::{
 
 use gix::bstr::{BStr, BString, ByteSlice};
 use nix::{
-    dir::{Dir, Type},
     errno::Errno,
-    fcntl::{AtFlags, OFlag, open, openat, renameat},
-    sys::stat::{Mode, fchmod, fstat, fstatat, mkdirat},
-    unistd::{UnlinkatFlags, unlinkat},
+    fcntl::{AtFlags, OFlag, open, renameat},
+    sys::stat::{Mode, fstatat},
 };
 
 use super::{
     CheckoutError,
-    aside::{Kept, Needless, tidy},
+    aside::{Needless, tidy},
     stage::{Seen, Stage},
 };
 
@@ -42,10 +43,6 @@ pub(super) struct Moves {
     /// While it goes up from folder to folder: those around the last one, the nearest at the end.
     around: Option<VecDeque<(BString, OwnedFd)>>,
 }
-
-/// Folders that are kept open while it goes up: one by one from the root, each would be opened as often
-/// as there are folders in it.
-const AROUND: usize = 64;
 
 enum Done {
     Removed(usize, BString),
@@ -71,7 +68,7 @@ impl Done {
 }
 
 /// An open folder and a name in it.
-pub(super) struct Folder<'a> {
+struct Folder<'a> {
     folder: &'a OwnedFd,
     name: &'a OsStr,
 }
@@ -186,91 +183,6 @@ impl Moves {
         })
     }
 
-    /// Undoes all of it, the last first; answers what could not be.
-    pub(super) fn undo(&mut self) -> Result<(), String> {
-        let mut left = Vec::new();
-        while let Some(done) = self.done.pop() {
-            let path = done.path().clone();
-            if let Err(error) = self.undo_one(&done, path.as_bstr()) {
-                left.push(format!("{path} ({error})"));
-            }
-        }
-        if left.is_empty() {
-            Ok(())
-        } else {
-            Err(left.join(", "))
-        }
-    }
-
-    fn undo_one(&mut self, done: &Done, path: &BStr) -> Result<(), CheckoutError> {
-        self.open_parent(path, false)?;
-        let undone = match done {
-            Done::Removed(at, _) => {
-                let old = Stage::old_name(*at);
-                match self.put(&old, path) {
-                    // Made since, and newer.
-                    Err(Errno::EEXIST) => return self.set_aside(&old, path),
-                    put => put,
-                }
-            }
-            Done::Replaced(at, _) => self.undo_replaced(&Stage::new_name(*at), path),
-            Done::Added(at, _) => self.undo_added(&Stage::new_name(*at), path),
-            Done::MadeFolder(_) => {
-                self.last = None;
-                let (folder, name) = self.opened(path)?;
-                match unlinkat(&folder, name, UnlinkatFlags::RemoveDir) {
-                    Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::ENOENT) => Ok(()),
-                    removed => removed,
-                }
-            }
-            Done::PutBack(_) => Ok(()),
-            Done::RemovedFolder(_, mode) => {
-                let place = self.place(path);
-                match mkdirat(place.folder, place.name, *mode) {
-                    Err(Errno::EEXIST) => Ok(()),
-                    made => made.and_then(|()| self.set_mode(path, *mode)),
-                }
-            }
-        };
-        undone.map_err(|e| self.refused("put back", path, e))
-    }
-
-    /// The file from before comes back, unless somebody changed the new one: that is newer.
-    fn undo_replaced(&mut self, new: &str, path: &BStr) -> Result<(), Errno> {
-        match self.exchange(path, new) {
-            Err(Errno::ENOENT) => return self.put(new, path),
-            exchanged => exchanged?,
-        }
-        if self.stage.is_as_written(new) {
-            return Ok(());
-        }
-        tracing::warn!("{path} was changed while a restore was undone, and is left as it is");
-        self.exchange(path, new)
-    }
-
-    fn undo_added(&mut self, new: &str, path: &BStr) -> Result<(), Errno> {
-        let place = self.place(path);
-        match renameat(place.folder, place.name, &self.staged, new) {
-            Err(Errno::ENOENT) => return Ok(()),
-            moved => moved?,
-        }
-        if self.stage.is_as_written(new) {
-            return Ok(());
-        }
-        tracing::warn!("{path} was changed while a restore was undone, and is left as it is");
-        self.put(new, path)
-    }
-
-    /// A file that cannot go back, and may be the only copy of what it has.
-    fn set_aside(&mut self, staged: &str, path: &BStr) -> Result<(), CheckoutError> {
-        let file = self.staged_path(staged);
-        match self.judged.get(staged) {
-            // The rescue has it.
-            Some((_, seen)) if Seen::at(&file) == *seen => Ok(()),
-            _ => Kept::beside(self.stage.path()).keep(&file, path),
-        }
-    }
-
     /// Takes the file at a path into the staging folder.
     pub(super) fn take(&mut self, path: &BStr, name: &str) -> Result<(), CheckoutError> {
         self.open_parent(path, false)?;
@@ -356,184 +268,11 @@ impl Moves {
         }
     }
 
-    /// Opens the folder that `path` lies in, and makes it where that is wanted.
-    fn open_parent(&mut self, path: &BStr, make: bool) -> Result<(), CheckoutError> {
-        let Some(slash) = path.rfind_byte(b'/') else {
-            self.last = None;
-            return Ok(());
-        };
-        let parent = path[..slash].as_bstr();
-        if self.last.as_ref().is_some_and(|(last, _)| *last == parent) {
-            return Ok(());
-        }
-        self.last = None;
-        if let Some(around) = &mut self.around {
-            if let Some((_, folder)) = around.pop_back_if(|(known, _)| *known == parent) {
-                self.last = Some((parent.to_owned(), folder));
-                return Ok(());
-            }
-            around.clear();
-        }
-        let mut at = 0;
-        let mut open: Option<OwnedFd> = None;
-        for part in parent.split_str("/") {
-            at += part.len() + usize::from(at > 0);
-            let so_far = parent[..at].as_bstr();
-            let within = open.as_ref().unwrap_or(&self.top);
-            let name = OsStr::from_bytes(part);
-            let opened = match openat(within, name, FOLDER, Mode::empty()) {
-                Err(Errno::ENOENT) if make => {
-                    let mode = self.folder_mode(within);
-                    let made = mkdirat(within, name, mode)
-                        .and_then(|()| openat(within, name, FOLDER, Mode::empty()));
-                    if let Ok(folder) = &made {
-                        // What umask(2) took away: the daemon's is not the user's.
-                        let _ = fchmod(folder, mode);
-                        self.done.push(Done::MadeFolder(so_far.to_owned()));
-                    }
-                    made
-                }
-                opened => opened,
-            };
-            let inner = opened.map_err(|e| self.refused("open", so_far, e))?;
-            if let Some(outer) = open.replace(inner)
-                && let Some(around) = &mut self.around
-            {
-                let path = parent[..so_far.rfind_byte(b'/').unwrap_or(0)].into();
-                around.push_back((path, outer));
-                if around.len() > AROUND {
-                    around.pop_front();
-                }
-            }
-        }
-        self.last = open.map(|open| (parent.to_owned(), open));
-        Ok(())
-    }
-
-    /// What the user's own Git gives a new folder. A folder of a group's makes folders of the group's.
-    fn folder_mode(&self, within: &OwnedFd) -> Mode {
-        let searchable = self.allowed | (self.allowed & 0o444) >> 2;
-        let inherited = fstat(within).map_or(0, |found| found.st_mode & 0o2000);
-        Mode::from_bits_truncate(searchable | inherited)
-    }
-
-    fn opened<'p>(&mut self, path: &'p BStr) -> Result<(OwnedFd, &'p OsStr), CheckoutError> {
-        self.open_parent(path, false)?;
-        let name = path
-            .rfind_byte(b'/')
-            .map_or(path, |slash| path[slash + 1..].as_bstr());
-        let folder = self.last.as_ref().map_or(&self.top, |(_, folder)| folder);
-        let folder = folder
-            .try_clone()
-            .map_err(CheckoutError::io("open", &self.root))?;
-        Ok((folder, OsStr::from_bytes(name)))
-    }
-
-    fn set_mode(&self, path: &BStr, mode: Mode) -> Result<(), Errno> {
-        let place = self.place(path);
-        let folder = openat(place.folder, place.name, FOLDER, Mode::empty())?;
-        fchmod(&folder, mode)
-    }
-
-    pub(super) fn remove_empty_folders(&mut self, path: &BStr) -> Result<(), CheckoutError> {
-        // Only now: later they may be elsewhere.
-        self.around = Some(VecDeque::new());
-        let removed = self.remove_empty_folders_above(path);
-        self.around = None;
-        removed
-    }
-
-    fn remove_empty_folders_above(&mut self, path: &BStr) -> Result<(), CheckoutError> {
-        let mut path = path;
-        while let Some(slash) = path.rfind_byte(b'/') {
-            path = path[..slash].as_bstr();
-            // Where one is missing, the next may still be there.
-            if self.open_parent(path, false).is_ok()
-                && !self.remove_folder(path)?
-                && self.is_there(path)
-            {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes the folder at a path, if there is nothing in it but folders with nothing in them.
-    fn remove_hollow_folder(&mut self, path: &BStr) -> Result<bool, CheckoutError> {
-        if self.open_parent(path, false).is_err() {
-            return Ok(false);
-        }
-        if self.remove_folder(path)? {
-            return Ok(true);
-        }
-        // Those in it come after it, and go before it.
-        let mut hollow = vec![path.to_owned()];
-        let mut at = 0;
-        while let Some(folder) = hollow.get(at).cloned() {
-            if self.open_parent(folder.as_bstr(), false).is_err() {
-                return Ok(false);
-            }
-            let Some(names) = self.only_folders_in(folder.as_bstr()) else {
-                return Ok(false);
-            };
-            let inner = |name: &BString| [folder.as_bytes(), name.as_slice()].join(&b'/');
-            hollow.extend(names.iter().map(inner).map(BString::from));
-            at += 1;
-        }
-        while let Some(folder) = hollow.pop() {
-            self.open_parent(folder.as_bstr(), false)?;
-            if !self.remove_folder(folder.as_bstr())? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// The names in the folder at a path whose parent is open; `None` if there is more than folders.
-    fn only_folders_in(&self, path: &BStr) -> Option<Vec<BString>> {
-        let place = self.place(path);
-        let mut folder = Dir::openat(place.folder, place.name, FOLDER, Mode::empty()).ok()?;
-        let mut names = Vec::new();
-        for entry in folder.iter() {
-            let entry = entry.ok()?;
-            match entry.file_name().to_bytes() {
-                b"." | b".." => {}
-                name if entry.file_type() == Some(Type::Directory) => names.push(name.into()),
-                _ => return None,
-            }
-        }
-        Some(names)
-    }
-
     /// Whether what lies at a path is what was staged for it, as it was then.
     pub(super) fn is_as_put(&self, number: usize, path: &BStr) -> bool {
         let lies_at = self.root.join(OsStr::from_bytes(path));
         let staged = self.stage.seen(&Stage::new_name(number));
         staged.is_some() && staged == Seen::at(&lies_at)
-    }
-
-    fn is_there(&self, path: &BStr) -> bool {
-        let place = self.place(path);
-        fstatat(place.folder, place.name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
-    }
-
-    /// Removes the folder at a path whose parent is open, if it is there and empty.
-    fn remove_folder(&mut self, path: &BStr) -> Result<bool, CheckoutError> {
-        let place = self.place(path);
-        let Ok(found) = fstatat(place.folder, place.name, AtFlags::AT_SYMLINK_NOFOLLOW) else {
-            return Ok(false);
-        };
-        match unlinkat(place.folder, place.name, UnlinkatFlags::RemoveDir) {
-            Ok(()) => {}
-            // The disk's own trouble; anything else keeps a folder that does no harm.
-            Err(error @ (Errno::EIO | Errno::ENOSPC | Errno::EDQUOT | Errno::EROFS)) => {
-                return Err(self.refused("remove", path, error));
-            }
-            Err(_) => return Ok(false),
-        }
-        let mode = Mode::from_bits_truncate(found.st_mode & 0o7777);
-        self.done.push(Done::RemovedFolder(path.to_owned(), mode));
-        Ok(true)
     }
 
     /// A staged file goes to where nothing is.
