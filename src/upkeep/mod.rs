@@ -8,6 +8,7 @@ mod garbage;
 mod offline;
 mod rebuild;
 mod refs;
+mod take_in;
 
 pub use by_itself::by_itself;
 pub use check::{Checkup, check};

@@ -6,10 +6,7 @@ use crate::{
     git::{GitDir, RefMove, RefWriter, Repository},
     mutation::{Call, Entry, Mutation, Road, blocking},
     store::{Store, WriteTx},
-    upkeep::{
-        Finding,
-        rebuild::{TakeIn, is_later},
-    },
+    upkeep::{Finding, rebuild::is_later, take_in::TakeIn},
 };
 
 /// Moves refs to where the store has them at the commit of this change, in order with all others.
