@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Captures, restore::check_paths, snapshot::Look};
+use super::{Captures, look::Look, restore::check_paths};
 use crate::{
     failure::{Failure, Reason},
     git::{Compare, Comparison, GitDir, ObjectId, RepoPath, compare_trees},

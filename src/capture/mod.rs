@@ -1,8 +1,10 @@
 //! Captures and restores: a worktree becomes a state, and becomes one again. HEAD, branches and
 //! index are never touched but by a restore that is asked to let the index follow (G9).
 
+mod chain;
 mod commands;
 mod compare;
+mod look;
 mod preview;
 mod recover;
 mod restore;
@@ -28,9 +30,9 @@ use crate::{
 
 pub use commands::{CaptureRecord, CaptureRequest, CaptureThread, PreparedCapture};
 pub use compare::{CompareRequest, Compared, compare};
+pub(crate) use look::moved;
 pub use preview::{Preview, preview};
 pub use restore::{RestoreRequest, RestoreState, Restored};
-pub(crate) use snapshot::moved;
 pub use standing::Standing;
 pub use target::Target;
 

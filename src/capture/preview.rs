@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{
     Captures,
+    look::Look,
     restore::{RestoreRequest, check_paths},
-    snapshot::Look,
 };
 use crate::{
     failure::Failure,

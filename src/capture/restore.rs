@@ -9,11 +9,11 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::{
     Captures,
+    chain::{add_to_chain, end_chain, end_chain_of_commit},
     commands::unprepared,
+    look::{Look, moved},
     scanners::Held,
-    snapshot::{
-        Look, Says, Snapshot, add_to_chain, commit, end_chain, end_chain_of_commit, moved, paths,
-    },
+    snapshot::{Says, Snapshot, commit, paths},
     target::{Goal, Move, Target},
 };
 use crate::{

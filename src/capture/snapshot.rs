@@ -9,16 +9,21 @@ use std::{
 use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
-use super::{Captured, Captures, scanners::Held};
+use super::{
+    Captured, Captures,
+    chain::{add_to_chain, end_chain_of_commit, make_room},
+    look::{Look, moved},
+    scanners::Held,
+};
 use crate::{
-    failure::{Failure, Reason},
+    failure::Failure,
     git::{
-        Change, CommitText, Identity, LeftOut, ObjectBatch, ObjectId, RefMove, ScanOptions,
-        StateId, Worktree, new_change_id, shown_path,
+        Change, CommitText, Identity, ObjectBatch, ObjectId, RefMove, StateId, Worktree,
+        new_change_id, shown_path,
     },
     mutation::{Entry, PreCapture, Trace, Verb, now_secs},
-    store::{self, ReadTx, StateRecord, WriteTx},
-    thread::{Place, Thread, ThreadName, newest_of},
+    store::{StateRecord, WriteTx},
+    thread::{Place, Thread, ThreadName},
 };
 
 /// What is said of a state.
@@ -32,110 +37,6 @@ pub(super) struct Says {
     pub(super) intent: String,
     /// How sure its author is of it, from 0 to 1.
     pub(super) confidence: Option<f32>,
-}
-
-/// A worktree's content as it is now; its trees and files are among Git's objects.
-pub(super) struct Look {
-    pub(super) place: Place,
-    pub(super) head: Option<StateId>,
-    /// The thread as it was when the content was taken.
-    seen: Option<Thread>,
-    /// The newest state, and its tree.
-    pub(super) newest: Option<(StateId, ObjectId)>,
-    pub(super) tree: ObjectId,
-    left_out: Vec<LeftOut>,
-    unmerged: bool,
-}
-
-/// Steps of a worktree's history that are yet to be written down.
-pub(super) struct Pending {
-    /// The newest state: it was not a step yet.
-    pub(super) newest: bool,
-    /// The present content.
-    pub(super) present: bool,
-}
-
-impl Look {
-    /// Looks at the worktree that `held` is for. New objects are durable then. Blocks.
-    pub(super) fn take(
-        captures: &Captures,
-        place: Place,
-        held: &mut Held,
-    ) -> Result<Self, Failure> {
-        Self::with(captures, place, held, None, |_, _| Ok(())).map(|(look, ())| look)
-    }
-
-    /// The same; `view` is the thread as a transaction leaves it. `also` may add objects that are then made durable with the others.
-    fn with<T>(
-        captures: &Captures,
-        place: Place,
-        held: &mut Held,
-        view: Option<Thread>,
-        also: impl FnOnce(&Self, &ObjectBatch) -> Result<T, Failure>,
-    ) -> Result<(Self, T), Failure> {
-        let git = captures.places.git_of(&place.worktree)?;
-        let stands = git.head()?;
-        let head = stands.commit;
-        let store = captures.places.store();
-        let seen = match view {
-            Some(view) => Some(view),
-            None => store.read(|tx| tx.thread(place.thread.as_str()))?,
-        };
-        let newest = match newest_of(seen.clone(), head) {
-            Some(state) => Some((state, git.tree_of(state)?)),
-            None => None,
-        };
-        let scanner = held.scanner()?;
-        let objects = ObjectBatch::new(scanner.git());
-        let options = ScanOptions {
-            size_guard: captures.size_guard(),
-            looked_at: None,
-        };
-        let mut scanned = scanner.scan(&objects, options)?;
-        // A checkout or commit meanwhile: what was seen may be of both.
-        if git.head()? != stands {
-            return Err(moved(&place.thread));
-        }
-        let look = Self {
-            place,
-            head,
-            seen,
-            newest,
-            tree: scanned.tree,
-            left_out: std::mem::take(&mut scanned.left_out),
-            unmerged: scanned.unmerged,
-        };
-        let added = also(&look, &objects)?;
-        // Also when nothing changed: what is settled is not looked at again, and Git may have written
-        // it without a sync.
-        objects.finish().map_err(|e| Failure::from(&e))?;
-        scanner.settle(scanned);
-        Ok((look, added))
-    }
-
-    /// Whether nothing changed since the newest state.
-    pub(super) fn is_newest(&self) -> bool {
-        self.newest.is_some_and(|(_, tree)| tree == self.tree)
-    }
-
-    /// The steps that are yet to be written down.
-    pub(super) fn pending(&self, tx: &ReadTx<'_>) -> Result<Pending, store::Error> {
-        let at = tx.current_step(self.place.line())?;
-        // What a restore left alone is no change of the user's: a step has the tree that it led to.
-        let stands_at = |(state, tree): &(StateId, ObjectId)| {
-            at.as_ref()
-                .is_some_and(|at| at.state_id == state.as_bytes() || at.tree == tree.as_bytes())
-        };
-        let newest = self.newest.filter(|newest| !stands_at(newest));
-        let last = match &newest {
-            Some((_, tree)) => Some(tree.as_bytes()),
-            None => at.as_ref().map(|at| at.tree.as_slice()),
-        };
-        Ok(Pending {
-            newest: newest.is_some(),
-            present: last != Some(self.tree.as_bytes()),
-        })
-    }
 }
 
 /// A worktree's content as a state, prepared.
@@ -388,15 +289,6 @@ fn tip(thread: Option<&Thread>) -> Option<impl PartialEq> {
     })
 }
 
-pub(crate) fn moved(name: &ThreadName) -> Failure {
-    Failure::new(
-        Reason::ThreadMoved,
-        format!(
-            "the thread `{name}` was moved by another call meanwhile; nothing was changed: try again"
-        ),
-    )
-}
-
 /// Writes a state's commit; answers it and its change id.
 pub(super) fn commit(
     objects: &ObjectBatch,
@@ -430,99 +322,6 @@ pub(super) fn commit(
     };
     let state = objects.write_commit(&text).map_err(|e| Failure::from(&e))?;
     Ok((state, change_id))
-}
-
-/// Ends the chain under way where a commit of the user's came since: HEAD is another.
-pub(super) fn end_chain_of_commit(
-    tx: &WriteTx<'_>,
-    name: &ThreadName,
-    thread: &mut Thread,
-    head: Option<StateId>,
-    trace: &mut Trace,
-) -> Result<(), Failure> {
-    let head_bytes = head.map(StateId::to_vec);
-    if head.is_some() && thread.chain_head != head_bytes {
-        end_chain(tx, name, thread, trace)?;
-        thread.follow(head);
-    }
-    thread.chain_head = head_bytes;
-    Ok(())
-}
-
-/// Git keeps refs as files, and one cannot be a folder of another. A thread that was a branch, and
-/// which Git could not have beside this one, is no branch any more: its captures are kept, and it makes
-/// room.
-///
-/// # Errors
-/// `THREAD_EXISTS` for one that was started: that is its user's to end.
-pub(super) fn make_room(
-    tx: &WriteTx<'_>,
-    name: &ThreadName,
-    trace: &mut Trace,
-) -> Result<(), Failure> {
-    for mut other in tx.reads().threads_beside(name.as_str())? {
-        let theirs = ThreadName::known(other.name.clone());
-        if other.declared {
-            return Err(Failure::new(
-                Reason::ThreadExists,
-                format!(
-                    "the branch `{name}` cannot be a thread beside the thread `{theirs}`: Git keeps refs as files, and one would be a folder of the other; rename the branch"
-                ),
-            ));
-        }
-        end_chain(tx, &theirs, &mut other, trace)?;
-        tx.delete_thread(theirs.as_str())?;
-        trace.refs.push(RefMove::delete(theirs.reference()));
-    }
-    Ok(())
-}
-
-/// Ends the chain under way, and keeps its last state.
-pub(super) fn end_chain(
-    tx: &WriteTx<'_>,
-    name: &ThreadName,
-    thread: &mut Thread,
-    trace: &mut Trace,
-) -> Result<(), Failure> {
-    let Some(chain) = thread.chain.take() else {
-        return Ok(());
-    };
-    let Some(tip) = thread
-        .current_state
-        .as_deref()
-        .and_then(StateId::from_bytes)
-    else {
-        return Ok(());
-    };
-    let number = tx.chain_number(chain)?;
-    // The chains of a thread `a/1` would lie where the first chain of `a` does.
-    let mut reference = String::new();
-    for candidate in name.kept_references(number) {
-        reference = candidate;
-        if !tx.kept_ref_collides(&reference)? {
-            break;
-        }
-    }
-    tx.end_chain(chain, &reference, tip.as_bytes(), now_secs())?;
-    trace.refs.push(RefMove::to(reference, tip));
-    Ok(())
-}
-
-/// Adds a state to the chain under way, or to a new one, and makes it the thread's newest.
-pub(super) fn add_to_chain(
-    tx: &WriteTx<'_>,
-    thread: &mut Thread,
-    state: StateRecord,
-) -> Result<(), Failure> {
-    let chain = match thread.chain {
-        Some(chain) => chain,
-        None => tx.begin_chain(&thread.name)?,
-    };
-    let state = StateRecord { chain, ..state };
-    tx.add_state(&state)?;
-    thread.chain = Some(chain);
-    thread.current_state = Some(state.state_id);
-    Ok(())
 }
 
 /// One line for people: what it was meant to do, or else how much changed.

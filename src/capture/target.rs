@@ -1,6 +1,6 @@
 //! Where a restore goes: a state that is named, or a step of the worktree's own history.
 
-use super::{Captures, snapshot::Look};
+use super::{Captures, look::Look};
 use crate::{
     failure::{Failure, Reason},
     git::{GitDir, ObjectId, StateId},
