@@ -224,19 +224,17 @@ pub(super) fn check_paths(
     trees: [ObjectId; 2],
     wanted: &[RepoPath],
 ) -> Result<(), Failure> {
-    for path in wanted {
-        if !git.has_path(trees[0], path)? && !git.has_path(trees[1], path)? {
-            return Err(Failure::field(
-                Reason::PathUnknown,
-                "paths",
-                format!(
-                    "there is no {:?} on either side; name a file or folder that one of them has",
-                    shown_path(path.as_bstr())
-                ),
-            ));
-        }
+    match git.unknown_path(trees, wanted)? {
+        None => Ok(()),
+        Some(path) => Err(Failure::field(
+            Reason::PathUnknown,
+            "paths",
+            format!(
+                "there is no {:?} on either side; name a file or folder that one of them has",
+                shown_path(path.as_bstr())
+            ),
+        )),
     }
-    Ok(())
 }
 
 /// Only some paths are restored: the goal becomes a state of its own, which comes after the rescue;

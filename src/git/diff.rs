@@ -179,12 +179,20 @@ impl<'g> TreePaths<'g> {
 
     /// What it has at a path that is not a folder.
     pub(super) fn entry(&mut self, path: &BStr) -> Result<Option<Entry>, Error> {
+        Ok(self.at(path)?.and_then(file))
+    }
+
+    /// Whether it has a file or a folder at a path; the empty one is its own.
+    pub(super) fn has(&mut self, path: &BStr) -> Result<bool, Error> {
+        Ok(path.is_empty() || self.at(path)?.is_some())
+    }
+
+    fn at(&mut self, path: &BStr) -> Result<Option<&(EntryMode, ObjectId)>, Error> {
         let (folder, name) = match path.rfind_byte(b'/') {
             Some(slash) => (path[..slash].as_bstr(), path[slash + 1..].as_bstr()),
             None => (BStr::new(b""), path),
         };
-        let found = self.folder(folder)?;
-        Ok(found.and_then(|found| found.get(name).and_then(file)))
+        Ok(self.folder(folder)?.and_then(|found| found.get(name)))
     }
 
     /// What is in the folder at a path; `None` if none is there.

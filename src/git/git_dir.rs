@@ -6,11 +6,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use gix::{ObjectId, bstr::ByteSlice};
+use gix::ObjectId;
 
 use super::{
-    Change, Error, Head, NotAState, RepoPath, StateId, config_files::ConfigFiles, diff::diff_trees,
-    repository::open_git, revision,
+    Change, Error, Head, NotAState, RepoPath, StateId,
+    config_files::ConfigFiles,
+    diff::{TreePaths, diff_trees},
+    repository::open_git,
+    revision,
 };
 
 /// Git, opened. Clones share it; threads may ask at once.
@@ -172,22 +175,28 @@ impl GitDir {
         diff_trees(&self.local(), from, to, paths)
     }
 
-    /// Whether a tree has a file or folder at a path.
+    /// The first path, in their order, at which neither tree has a file or folder.
     ///
     /// # Errors
     /// When an object cannot be read.
-    pub fn has_path(&self, tree: ObjectId, path: &RepoPath) -> Result<bool, Error> {
+    pub fn unknown_path<'p>(
+        &self,
+        trees: [ObjectId; 2],
+        paths: &'p [RepoPath],
+    ) -> Result<Option<&'p RepoPath>, Error> {
         let git = self.local();
-        if path.as_bstr().is_empty() {
-            return Ok(true);
+        let [mut one, mut other] = [
+            TreePaths::new(&git, trees[0])?,
+            TreePaths::new(&git, trees[1])?,
+        ];
+        let mut paths: Vec<&RepoPath> = paths.iter().collect();
+        paths.sort_unstable_by_key(|path| path.as_bstr());
+        for path in paths {
+            if !one.has(path.as_bstr())? && !other.has(path.as_bstr())? {
+                return Ok(Some(path));
+            }
         }
-        if tree.is_empty_tree() {
-            return Ok(false);
-        }
-        let fail = |e| Error::unreadable(&git, &e);
-        let parts = path.as_bstr().split_str("/");
-        let found = git.find_tree(tree).map_err(fail)?.lookup_entry(parts);
-        Ok(found.map_err(fail)?.is_some())
+        Ok(None)
     }
 
     /// Whether a branch of this name is there.

@@ -183,7 +183,9 @@ impl Plan {
         let mut changes = Vec::new();
         let mut numbers = Vec::new();
         let mut nested = Nested::default();
-        for (number, change) in git.diff(from, to, &[])?.into_iter().enumerate() {
+        let all = git.diff(from, to, &[])?;
+        let absent = scanner.are_absent_by_choice(all.iter().map(|c| c.path.as_bstr()))?;
+        for (number, (change, absent)) in all.into_iter().zip(absent).enumerate() {
             let is_link = |entry: Option<Entry>| entry.is_some_and(|e| e.mode == Mode::SYMLINK);
             let name = change.path.rsplit_str("/").next().unwrap_or_default();
             if !is_safe(change.path.as_bstr())
@@ -195,7 +197,7 @@ impl Plan {
             let is_link = |entry: Option<Entry>| entry.is_some_and(|e| e.mode == Mode::COMMIT);
             if is_link(change.before) || is_link(change.after) {
                 left_alone.push(own_repository(change.path.as_bstr()));
-            } else if scanner.is_absent_by_choice(change.path.as_bstr())? {
+            } else if absent {
                 let path = change.path.to_str_lossy();
                 left_alone.push(format!("{path}: outside of the sparse checkout"));
             } else if let Some(own) = nested.around(change.path.as_bstr(), scanner)? {
@@ -359,12 +361,16 @@ type IsStill<'f> =
 pub fn check_out(scanner: &mut Scanner, plan: &Plan) -> Result<Checkout, CheckoutError> {
     let folder = staging_folder(scanner.root());
     let git = scanner.git().clone();
+    // Attributes change after all that is judged by them.
+    let mut filters = None;
     check_out_in(
         &folder,
         &git,
         scanner,
         plan,
-        &mut |scanner, path, aside, entry| Ok(scanner.is_still(path, aside, entry)?),
+        &mut |scanner, path, aside, entry| {
+            Ok(scanner.is_still(path, aside, entry, &mut filters)?)
+        },
     )
 }
 
@@ -400,16 +406,12 @@ fn check_out_in(
     });
     match moved {
         Ok(counts) => {
-            for (number, change) in plan.numbered() {
+            scanner.follow_checkout(plan.numbered().map(|(number, change)| {
                 let path = change.path.as_bstr();
-                match change.after {
-                    // Not what somebody wrote there since.
-                    Some(entry) if moves.is_as_put(number, path) => {
-                        scanner.note_written(path, entry);
-                    }
-                    _ => scanner.removed(path),
-                }
-            }
+                // Not what somebody wrote there since.
+                let is_ours = |_: &Entry| moves.is_as_put(number, path);
+                (path, change.after.filter(is_ours))
+            }));
             let moves = Some(moves);
             Ok(Checkout { moves, counts })
         }

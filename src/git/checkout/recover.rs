@@ -140,7 +140,7 @@ impl<'a> Judge<'a> {
                 Err(error) => return Err(error),
             }
         }
-        match scanner.is_still(path, file, entry) {
+        match scanner.is_still(path, file, entry, &mut None) {
             Ok(still) => Ok(still),
             Err(ScanError::Filter { .. }) => Ok(false),
             Err(error) => Err(error.into()),

@@ -64,6 +64,26 @@ impl Found {
             && self.index_id == walked.index_id
     }
 
+    /// What a checkout wrote.
+    pub(super) fn written(
+        path: &BStr,
+        entry: Entry,
+        stat: Stat,
+        index_id: Option<ObjectId>,
+        seen_at: i64,
+    ) -> Self {
+        Self {
+            vouched: false,
+            attributes: is_attribute_file(path),
+            path: path.to_owned(),
+            mode: entry.mode,
+            id: entry.id,
+            stat,
+            index_id,
+            seen_at,
+        }
+    }
+
     pub(super) fn is(&self, entry: Entry) -> bool {
         self.mode == entry.mode && self.id == entry.id
     }
@@ -147,33 +167,27 @@ impl Listing {
         self.place(path).ok().map(|place| &self.found[place])
     }
 
-    pub(super) fn put(
-        &mut self,
-        path: &BStr,
-        entry: Entry,
-        stat: Stat,
-        index_id: Option<ObjectId>,
-        seen_at: i64,
-    ) {
-        let found = Found {
-            vouched: false,
-            attributes: is_attribute_file(path),
-            path: path.to_owned(),
-            mode: entry.mode,
-            id: entry.id,
-            stat,
-            index_id,
-            seen_at,
-        };
-        match self.place(path) {
-            Ok(place) => self.found[place] = found,
-            Err(place) => self.found.insert(place, found),
+    /// Has these paths, which are in order, as they are now; `None` is not there.
+    pub(super) fn change(&mut self, now: Vec<(&BStr, Option<Found>)>) {
+        let (mut new, mut gone) = (Vec::new(), Vec::new());
+        for (path, found) in now {
+            match (self.place(path), found) {
+                (Ok(place), Some(found)) => self.found[place] = found,
+                (Ok(place), None) => gone.push(place),
+                (Err(_), found) => new.extend(found),
+            }
         }
-    }
-
-    pub(super) fn remove(&mut self, path: &BStr) {
-        if let Ok(place) = self.place(path) {
-            self.found.remove(place);
+        if !gone.is_empty() {
+            let (mut at, mut gone) = (0, gone.into_iter().peekable());
+            self.found.retain(|_| {
+                at += 1;
+                gone.next_if_eq(&(at - 1)).is_none()
+            });
+        }
+        if !new.is_empty() {
+            self.found.append(&mut new);
+            // Two lists that are in order: it takes no longer than to go through them.
+            self.found.sort_by(|a, b| a.path.cmp(&b.path));
         }
     }
 

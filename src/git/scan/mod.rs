@@ -20,14 +20,15 @@ use std::{
     sync::atomic::AtomicU64,
 };
 
-use gix::{ObjectId, bstr::BStr, bstr::BString, index::entry::Mode, index::entry::Stat};
+use gix::{ObjectId, bstr::BStr, bstr::BString, index::entry::Stat};
 
 use super::{Entry, Error, GitDir, ObjectBatch, ObjectError, OpenedGit, Worktree};
 use crate::failure::{Failure, Reason};
 
-use cache::Listing;
 pub(super) use cache::is_attribute_file;
+use cache::{Found, Listing};
 pub(super) use nested::Nested;
+pub(super) use rules::Filters;
 
 /// Bytes above which a file that Git does not track is left out.
 pub const DEFAULT_SIZE_GUARD: u64 = 64 * 1024 * 1024;
@@ -144,6 +145,8 @@ pub struct Scanned {
 pub struct Scanner {
     worktree: Worktree,
     git: OpenedGit,
+    /// What that configuration says of the filesystem.
+    believes: stamps::Config,
     index: Option<index::UserIndex>,
     cache_file: PathBuf,
     listing: Option<Listing>,
@@ -161,8 +164,10 @@ impl Scanner {
     /// # Errors
     /// When Git's files cannot be read.
     pub fn new(worktree: Worktree, cache_file: PathBuf) -> Result<Self, ScanError> {
+        let git = OpenedGit::open(&worktree.git_dir)?;
         Ok(Self {
-            git: OpenedGit::open(&worktree.git_dir)?,
+            believes: stamps::Config::of(&git.git().local())?,
+            git,
             listing: Listing::load(&cache_file),
             trees: tree::Trees::default(),
             folders: folder::Folders::default(),
@@ -187,6 +192,7 @@ impl Scanner {
             self.listing = None;
         }
         self.git = OpenedGit::open(&self.worktree.git_dir)?;
+        self.believes = stamps::Config::of(&self.git().local())?;
         Ok(())
     }
 
@@ -226,7 +232,8 @@ impl Scanner {
     ) -> Result<Scanned, ScanError> {
         let rules = rules::Rules::new(self.git(), &self.worktree, index);
         let known = (before, &self.folders);
-        let walk = walk::Walk::new(&self.worktree.root, git, index, &rules, known, options)?;
+        let by = (self.believes, options);
+        let walk = walk::Walk::new(&self.worktree.root, git, index, &rules, known, by)?;
         let (seen, read) = read::read_unknown(walk.run()?, &walk, objects, before)?;
         let (tree, made) = tree::build(&seen, &walk, objects, before, &self.trees)?;
         Ok(Scanned {
@@ -260,71 +267,90 @@ impl Scanner {
         }
     }
 
-    /// A checkout wrote this, and it is there now.
-    pub(super) fn note_written(&mut self, path: &BStr, entry: Entry) {
-        let absolute = self.worktree.root.join(OsStr::from_bytes(path));
-        let index = self.index.as_ref();
-        let index_id = index.and_then(|index| Some(index.entry(index.at_path(path)?).id));
-        if let Some(listing) = &mut self.listing
-            && let Ok(Some((stat, _))) = stamps::look_at(&absolute)
-        {
-            listing.put(path, entry, stat, index_id, stamps::now_nanos());
+    /// A checkout left these paths, which are in order, so: with what it wrote, or with nothing.
+    pub(super) fn follow_checkout<'p>(
+        &mut self,
+        left: impl Iterator<Item = (&'p BStr, Option<Entry>)>,
+    ) {
+        let (root, index) = (&self.worktree.root, self.index.as_ref());
+        let Some(listing) = &mut self.listing else {
+            return;
+        };
+        let written = |path: &BStr, entry: Entry| {
+            let absolute = root.join(OsStr::from_bytes(path));
+            let (stat, _) = stamps::look_at(&absolute).ok()??;
+            let index_id = index.and_then(|index| Some(index.entry(index.at_path(path)?).id));
+            let now = stamps::now_nanos();
+            Some(Found::written(path, entry, stat, index_id, now))
+        };
+        let now: Vec<_> = left
+            .map(|(path, entry)| (path, entry.and_then(|entry| written(path, entry))))
+            .collect();
+        for (path, _) in &now {
             self.trees.forget(path);
-            self.unsaved += 1;
         }
+        self.unsaved += now.len();
+        listing.change(now);
     }
 
-    /// A checkout removed this.
-    pub(super) fn removed(&mut self, path: &BStr) {
-        if let Some(listing) = &mut self.listing {
-            listing.remove(path);
-            self.trees.forget(path);
-            self.unsaved += 1;
-        }
-    }
-
-    /// Whether a path is one that the user does not want in the worktree: outside of a sparse
-    /// checkout.
-    pub(super) fn is_absent_by_choice(&mut self, path: &BStr) -> Result<bool, ScanError> {
-        if let Some(found) = self.listing.as_ref().and_then(|listing| listing.seen(path)) {
-            return Ok(found.stat == Stat::default());
-        }
-        self.with_rules(|_, _, rules| Ok(!rules.in_sparse_checkout(path)))
+    /// For each path, whether it is one that the user does not want in the worktree: outside of a
+    /// sparse checkout.
+    pub(super) fn are_absent_by_choice<'p>(
+        &mut self,
+        paths: impl Iterator<Item = &'p BStr>,
+    ) -> Result<Vec<bool>, ScanError> {
+        let listing = self.listing.take();
+        let absent = self.with_rules(|_, _, rules| {
+            let is_absent = |path| match listing.as_ref().and_then(|listing| listing.seen(path)) {
+                Some(found) => found.stat == Stat::default(),
+                None => !rules.in_sparse_checkout(path),
+            };
+            Ok(paths.map(is_absent).collect())
+        });
+        self.listing = listing;
+        absent
     }
 
     /// Whether what lies at `aside`, and was just moved there from `path`, is what the last scan
-    /// found at the path.
+    /// found at the path. `filters` are those of the worktree's attributes as they lie there; of many
+    /// files that are judged by the same, the first one leaves them to the next.
     pub(super) fn is_still(
         &mut self,
         path: &BStr,
         aside: &Path,
         expected: Entry,
+        filters: &mut Option<Filters>,
     ) -> Result<bool, ScanError> {
         let seen = self.listing.as_ref().and_then(|listing| listing.seen(path));
-        let config = stamps::Config::of(&self.git().local())?;
         if let Some(seen) = seen
             && let Ok(Some((stat, mode))) = stamps::look_at(aside)
             && seen.is(expected)
-            && config.believed(mode, Some(expected.mode)) == expected.mode
+            && self.believes.believed(mode, Some(expected.mode)) == expected.mode
             && stamps::is_settled(&seen.stat, self.scanned_at)
             // Being moved changed its ctime.
             && (stat.mtime, stat.ino, stat.size) == (seen.stat.mtime, seen.stat.ino, seen.stat.size)
         {
             return Ok(true);
         }
-        let found = self.hash_at(path, Some(expected.mode), aside)?;
+        let known = filters.take();
+        let (root, believes) = (self.worktree.root.clone(), self.believes);
+        let (found, left) = self.with_rules(|git, index, rules| {
+            let filters = match known {
+                Some(filters) => filters,
+                None => rules.filters(git)?,
+            };
+            let (git, root) = (git.clone(), root.as_path());
+            let mut reader = read::Reader {
+                git,
+                root,
+                index,
+                filters,
+            };
+            let found = reader.hash((path, Some(expected.mode)), aside, believes)?;
+            Ok((found, reader.filters))
+        })?;
+        *filters = Some(left);
         Ok(found == Some((expected.mode, expected.id)))
-    }
-
-    fn hash_at(
-        &mut self,
-        path: &BStr,
-        tracked: Option<Mode>,
-        lies_at: &Path,
-    ) -> Result<Option<(Mode, ObjectId)>, ScanError> {
-        let root = self.worktree.root.clone();
-        let path = (path, tracked);
-        self.with_rules(|git, index, rules| read::hash_now(&root, git, index, rules, path, lies_at))
     }
 
     fn with_rules<T>(

@@ -24,7 +24,7 @@ use super::{
     Listing, ScanError,
     cache::is_attribute_file,
     index::UserIndex,
-    rules::{Filters, Rules},
+    rules::Filters,
     stamps::{Config, look_at, now_nanos, stat_of},
     walk::{Seen, Walk, Walked},
 };
@@ -113,12 +113,15 @@ fn read_those(
     }
     read.fetch_add(unknown.len() as u64, Ordering::Relaxed);
     let reader = || {
-        Reader::new(
-            walk.git.to_thread_local(),
-            walk.root,
-            walk.index,
-            walk.rules,
-        )
+        let git = walk.git.to_thread_local();
+        let filters = walk.rules.filters(&git)?;
+        let (root, index) = (walk.root, walk.index);
+        Ok(Reader {
+            git,
+            root,
+            index,
+            filters,
+        })
     };
     let read_one = |reader: &mut Result<Reader<'_>, Error>, one: &mut Walked| {
         let reader = match reader {
@@ -146,40 +149,12 @@ fn read_those(
     unknown.into_par_iter().try_for_each_init(reader, read_one)
 }
 
-/// What lies at `lies_at`, hashed as it would be kept at `path`, of which this mode is known; `None`
-/// where nothing is that Git keeps.
-pub(super) fn hash_now(
-    root: &Path,
-    git: &gix::Repository,
-    index: &UserIndex,
-    rules: &Rules<'_>,
-    (path, tracked): (&BStr, Option<Mode>),
-    lies_at: &Path,
-) -> Result<Option<(Mode, ObjectId)>, ScanError> {
-    let absolute = lies_at.to_owned();
-    let unreadable = |source| ScanError::Unreadable {
-        path: absolute.clone(),
-        source,
-    };
-    let Some((_, mode)) = look_at(&absolute).map_err(unreadable)? else {
-        return Ok(None);
-    };
-    let mode = Config::of(git)?.believed(mode, tracked);
-    let mut reader = Reader::new(git.clone(), root, index, rules)?;
-    let Some(content) = reader.content(path, lies_at, mode)? else {
-        return Ok(None);
-    };
-    let id = compute_hash(git.object_hash(), Kind::Blob, &content.bytes)
-        .map_err(|e| unreadable(io::Error::other(e.to_string())))?;
-    Ok(Some((content.mode, id)))
-}
-
 /// One thread's way to read files.
-struct Reader<'a> {
-    git: gix::Repository,
-    root: &'a Path,
-    index: &'a UserIndex,
-    filters: Filters,
+pub(super) struct Reader<'a> {
+    pub(super) git: gix::Repository,
+    pub(super) root: &'a Path,
+    pub(super) index: &'a UserIndex,
+    pub(super) filters: Filters,
 }
 
 /// A file's content as Git keeps it, and the file as it was then.
@@ -190,20 +165,29 @@ struct Content {
     seen_at: i64,
 }
 
-impl<'a> Reader<'a> {
-    fn new(
-        git: gix::Repository,
-        root: &'a Path,
-        index: &'a UserIndex,
-        rules: &Rules<'_>,
-    ) -> Result<Self, Error> {
-        let filters = rules.filters(&git)?;
-        Ok(Self {
-            git,
-            root,
-            index,
-            filters,
-        })
+impl Reader<'_> {
+    /// What lies at `lies_at`, hashed as it would be kept at `path`, of which this mode is known;
+    /// `None` where nothing is that Git keeps.
+    pub(super) fn hash(
+        &mut self,
+        (path, tracked): (&BStr, Option<Mode>),
+        lies_at: &Path,
+        config: Config,
+    ) -> Result<Option<(Mode, ObjectId)>, ScanError> {
+        let unreadable = |source| ScanError::Unreadable {
+            path: lies_at.to_owned(),
+            source,
+        };
+        let Some((_, mode)) = look_at(lies_at).map_err(unreadable)? else {
+            return Ok(None);
+        };
+        let mode = config.believed(mode, tracked);
+        let Some(content) = self.content(path, lies_at, mode)? else {
+            return Ok(None);
+        };
+        let id = compute_hash(self.git.object_hash(), Kind::Blob, &content.bytes)
+            .map_err(|e| unreadable(io::Error::other(e.to_string())))?;
+        Ok(Some((content.mode, id)))
     }
 
     /// `mode` is what the walk believed it to be. `None` if nothing is there any more.

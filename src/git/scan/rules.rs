@@ -127,7 +127,7 @@ impl<'a> Rules<'a> {
 }
 
 /// What turns a file's content into what Git keeps.
-pub(super) struct Filters {
+pub(in crate::git) struct Filters {
     pub(super) pipeline: gix::filter::plumbing::Pipeline,
     pub(super) attributes: Stack,
 }

@@ -120,7 +120,7 @@ impl<'a> Walk<'a> {
         index: &'a UserIndex,
         rules: &'a Rules<'a>,
         (before, folders): (&'a Listing, &'a Folders),
-        options: ScanOptions<'a>,
+        (config, options): (Config, ScanOptions<'a>),
     ) -> Result<Self, ScanError> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let top = open(root, flags, Permissions::empty());
@@ -129,7 +129,7 @@ impl<'a> Walk<'a> {
             source: e.into(),
         };
         Ok(Self {
-            config: Config::of(git)?,
+            config,
             top: top.map_err(unreadable)?,
             git: git.clone().into_sync(),
             root,
