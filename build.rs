@@ -30,7 +30,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for file in &mut descriptors.file {
         file.source_code_info = None;
     }
-    let out = PathBuf::from(env::var("OUT_DIR")?).join("descriptors.bin");
-    fs::write(out, prost::Message::encode_to_vec(&descriptors))?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let encoded = prost::Message::encode_to_vec(&descriptors);
+    fs::write(out.join("descriptors.bin"), encoded)?;
+    fs::write(out.join("methods.rs"), methods(&descriptors))?;
     Ok(())
+}
+
+/// Every method's path, and whether its response is a stream: as an array of Rust's.
+fn methods(descriptors: &FileDescriptorSet) -> String {
+    let mut array = String::from("&[\n");
+    for file in &descriptors.file {
+        for service in &file.service {
+            for method in &service.method {
+                let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                array += &format!("    ({path:?}, {}),\n", method.server_streaming());
+            }
+        }
+    }
+    array + "]\n"
 }

@@ -14,11 +14,12 @@ pub(super) fn network_kind(path: &Path) -> Result<Option<String>, Error> {
         .metadata()
         .map_err(|e| Error::io("look at", path, e))?
         .dev();
-    let device = format!(
-        "{}:{}",
-        nix::sys::stat::major(device),
-        nix::sys::stat::minor(device)
-    );
+    let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
+    // A disk's own number; without a disk, the kernel gives one of these out (makedev(3)).
+    if major != 0 {
+        return Ok(None);
+    }
+    let device = format!("{major}:{minor}");
     let table = Path::new("/proc/self/mountinfo");
     // Without /proc there is nothing to ask; the lock and SQLite are then on their own.
     let Ok(mounts) = std::fs::read_to_string(table) else {

@@ -65,6 +65,10 @@ impl Repository {
     /// # Errors
     /// When Git's files cannot be read.
     pub fn worktrees(&self) -> Result<Vec<Worktree>, Error> {
+        // Git keeps linked ones there (gitrepository-layout(5)): most repositories have none.
+        if !self.common_dir().join("worktrees").exists() {
+            return Ok(self.main_worktree().into_iter().collect());
+        }
         let now = Self::open(self.common_dir())?;
         let linked = now.linked_worktrees().iter().map(|linked| Worktree {
             root: linked.path.clone(),

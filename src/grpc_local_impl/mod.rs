@@ -10,6 +10,7 @@ mod hooks;
 mod large;
 mod later;
 mod layer;
+mod lazy;
 mod operations;
 pub mod proto;
 mod status;
@@ -30,6 +31,8 @@ pub use daemon::DaemonFacts;
 pub use expiry::DEFAULT_TRANSACTION_TIMEOUT;
 pub use layer::CallLayer;
 pub use status::{code, to_status};
+
+use lazy::Lazy;
 
 use crate::{
     capture::Captures,
@@ -172,11 +175,6 @@ impl Services {
                     .await;
             }
         });
-        let reflection = || {
-            tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
-                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        };
         let mut routes = Routes::builder();
         routes
             .add_service(with_limits!(
@@ -216,15 +214,21 @@ impl Services {
                 local::worktree_service_server::WorktreeServiceServer<Arc<Self>>
             ))
             .add_service(health_service);
-        // The descriptors are compiled in: what they hold is known to be valid, and tested.
-        match (reflection().build_v1(), reflection().build_v1alpha()) {
-            (Ok(v1), Ok(v1alpha)) => {
-                routes.add_service(v1).add_service(v1alpha);
-            }
-            (Err(error), _) | (_, Err(error)) => {
-                tracing::error!("reflection is off: {error}");
-            }
-        }
+        routes
+            .add_service(Lazy::new(|| reflected(reflection().build_v1())))
+            .add_service(Lazy::new(|| reflected(reflection().build_v1alpha())));
         routes.routes().prepare()
     }
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
+
+/// The descriptors are compiled in: what they hold is known to be valid, and tested.
+fn reflected<S>(made: Result<S, tonic_reflection::server::Error>) -> Option<S> {
+    made.inspect_err(|error| tracing::error!("reflection is off: {error}"))
+        .ok()
 }

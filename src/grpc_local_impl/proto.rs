@@ -1,10 +1,5 @@
 //! The generated messages and services, and what their descriptors say of them.
 
-use std::{collections::HashSet, sync::OnceLock};
-
-use prost::Message;
-use prost_types::FileDescriptorSet;
-
 /// `heddle.v1`: the shared contract.
 #[allow(missing_docs, clippy::all)]
 pub mod v1 {
@@ -36,35 +31,56 @@ pub const SERVICES: &[&str] = &[
     "heddle.local.v1.WorktreeService",
 ];
 
+/// The methods in `proto/`: their paths, and whether the response is a stream.
+const METHODS: &[(&str, bool)] = include!(concat!(env!("OUT_DIR"), "/methods.rs"));
+
+/// Those of health and reflection.
+const STANDARD_METHODS: &[(&str, bool)] = &[
+    ("/grpc.health.v1.Health/Check", false),
+    ("/grpc.health.v1.Health/Watch", true),
+    (
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        true,
+    ),
+    (
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        true,
+    ),
+];
+
 /// Every method that the daemon answers: its path, and whether the response is a stream.
-pub fn methods() -> Vec<(&'static str, bool)> {
-    static METHODS: OnceLock<Vec<(String, bool)>> = OnceLock::new();
-    METHODS
-        .get_or_init(|| {
-            let sets = [
-                DESCRIPTORS,
-                tonic_health::pb::FILE_DESCRIPTOR_SET,
-                tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
-                tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
-            ];
-            let found: HashSet<_> = sets.into_iter().flat_map(methods_of).collect();
-            found.into_iter().collect()
-        })
-        .iter()
-        .map(|(path, streaming)| (path.as_str(), *streaming))
-        .collect()
+pub fn methods() -> impl Iterator<Item = (&'static str, bool)> {
+    METHODS.iter().chain(STANDARD_METHODS).copied()
 }
 
-fn methods_of(descriptors: &[u8]) -> Vec<(String, bool)> {
-    let files = FileDescriptorSet::decode(descriptors).unwrap_or_default();
-    let mut methods = Vec::new();
-    for file in &files.file {
-        for service in &file.service {
-            for method in &service.method {
-                let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
-                methods.push((path, method.server_streaming()));
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use prost::Message;
+    use prost_types::FileDescriptorSet;
+
+    use super::*;
+
+    #[test]
+    fn all_methods_of_the_descriptors_are_known() {
+        let mut found = BTreeSet::new();
+        for set in [
+            DESCRIPTORS,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ] {
+            for file in FileDescriptorSet::decode(set).unwrap().file {
+                for service in &file.service {
+                    let path =
+                        |method: &str| format!("/{}.{}/{method}", file.package(), service.name());
+                    let methods = service.method.iter();
+                    found.extend(methods.map(|m| (path(m.name()), m.server_streaming())));
+                }
             }
         }
+        let known = methods().map(|(path, streaming)| (path.to_owned(), streaming));
+        assert_eq!(known.collect::<BTreeSet<_>>(), found);
     }
-    methods
 }
