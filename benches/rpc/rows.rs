@@ -335,7 +335,7 @@ fn memory(bench: &Bench, table: &mut Table) -> Result {
     let daemon = repo.spawn(None)?;
     let socket = repo.socket()?;
     let caller = Caller::as_soon_as_ready(&socket)?;
-    let mut row = |what, limit| {
+    let mut row = |what: &str, limit| {
         // The callers have gone, and the daemon has noticed.
         while caller.status()?.connections > 1 {
             thread::sleep(Duration::from_millis(5));
@@ -343,6 +343,10 @@ fn memory(bench: &Bench, table: &mut Table) -> Result {
         match daemon.pss() {
             Some(pss) => table.value(what, Unit::Mebibytes, pss, Target::UpTo(limit)),
             None => eprintln!("  skipped: {what}: the kernel does not tell"),
+        }
+        if let Some(own) = daemon.own() {
+            let what = format!("{what}: without the program's own pages");
+            table.value(&what, Unit::Mebibytes, own, Target::Told);
         }
         Ok::<_, Box<dyn std::error::Error>>(())
     };

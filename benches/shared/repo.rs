@@ -118,6 +118,12 @@ impl Daemon {
         self.memory("smaps_rollup", "Pss:")
     }
 
+    /// What of it is its own and not pages of the program's file, in MiB; `None` where the kernel does
+    /// not tell.
+    pub fn own(&self) -> Option<f64> {
+        self.memory("smaps_rollup", "Pss_Anon:")
+    }
+
     /// The most memory that it had resident since [`Daemon::forget_peak`], in MiB; `None` where the
     /// kernel does not tell.
     pub fn peak(&self) -> Option<f64> {

@@ -59,19 +59,32 @@ impl Target {
                     step: None,
                 })
             }
-            Self::State(name) => {
-                let state = state_named(&captures.places, git, name, "target.state")?;
-                let tree = git.tree_of(state)?;
-                Ok(Goal {
-                    state,
-                    tree,
-                    step: None,
-                })
-            }
+            Self::State(name) => state(captures, git, name),
             Self::Undo(steps) => undo(captures, git, now, *steps),
             Self::Redo(steps) => redo(captures, git, now, *steps),
         }
     }
+
+    /// What it means whatever the worktree has: only a state that is named means something then.
+    pub(super) fn resolve_apart(&self, captures: &Captures, git: &GitDir) -> Result<Goal, Failure> {
+        match self {
+            Self::State(name) => state(captures, git, name),
+            _ => Err(Failure::field(
+                Reason::InvalidField,
+                "target",
+                "with from_tree, the target must be a state: give that of the answer before",
+            )),
+        }
+    }
+}
+
+fn state(captures: &Captures, git: &GitDir, name: &str) -> Result<Goal, Failure> {
+    let state = state_named(&captures.places, git, name, "target.state")?;
+    Ok(Goal {
+        state,
+        tree: git.tree_of(state)?,
+        step: None,
+    })
 }
 
 fn undo(captures: &Captures, git: &GitDir, now: &Look, steps: u32) -> Result<Goal, Failure> {

@@ -153,7 +153,7 @@ async fn foresee(here: &Here, asked: RestoreStateRequest) -> Result<PreviewResto
         repo_path: asked.repo_path,
         target: asked.target,
         paths: asked.paths,
-        after_path: String::new(),
+        ..PreviewRestoreRequest::default()
     };
     let mut changes: Vec<FileChange> = Vec::new();
     loop {
@@ -170,6 +170,9 @@ async fn foresee(here: &Here, asked: RestoreStateRequest) -> Result<PreviewResto
         if !gets_on {
             return Err(changes::stuck());
         }
+        // The same again, whatever becomes of worktree and refs meanwhile.
+        request.target = Some(to_proto(Target::State(hex(&page.state_id))));
+        request.from_tree = page.from_tree;
         request.after_path = page.next_path;
     }
 }

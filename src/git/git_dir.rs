@@ -157,6 +157,11 @@ impl GitDir {
         tree.map_err(|e| Error::unreadable(&git, &e))
     }
 
+    /// Whether this is a tree, and there.
+    pub fn has_tree(&self, id: ObjectId) -> bool {
+        id.is_empty_tree() || self.local().find_tree(id).is_ok()
+    }
+
     /// The tree that has nothing in it.
     pub fn empty_tree(&self) -> ObjectId {
         ObjectId::empty_tree(self.local().object_hash())

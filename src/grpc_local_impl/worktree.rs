@@ -47,13 +47,13 @@ impl WorktreeService for Arc<Services> {
             paths: asked.paths,
             update_index: false,
         };
-        let preview = preview(&self.captures, restore).await?;
+        let preview = preview(&self.captures, restore, &asked.from_tree).await?;
         // Not while a worktree is waited for: others need the places too.
         let place = self.place_for_large(connection.as_ref()).await?;
         let after = &asked.after_path;
         let begin = begin_after(&preview.changes, |change| change.path.as_ref(), after);
         let rest = preview.changes[begin..].iter().map(FileChange::from);
-        let changes = page(rest.take(PAGE).map(to_proto))?;
+        let changes = page(rest.map(to_proto))?;
         let truncated = begin + changes.len() < preview.changes.len();
         Ok(place.send(local::PreviewRestoreResponse {
             state_id: preview.state.to_vec(),
@@ -61,6 +61,7 @@ impl WorktreeService for Arc<Services> {
             changes,
             truncated,
             change_count: small(preview.changes.len()),
+            from_tree: preview.from.as_bytes().to_vec(),
             thread: preview.thread,
         }))
     }

@@ -2,6 +2,7 @@
 //! lost, and HEAD, branches and index stay (G9).
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::unix::fs::{PermissionsExt, symlink},
 };
@@ -9,7 +10,8 @@ use std::{
 use heddle_agent::{
     failure::Reason,
     grpc_local_impl::proto::local::{
-        DiffStatesRequest, RestoreStateRequest, file_change::Kind, restore_target::Target,
+        DiffStatesRequest, PreviewRestoreRequest, RestoreStateRequest, RestoreTarget,
+        file_change::Kind, restore_target::Target,
     },
 };
 use tonic::Code;
@@ -19,7 +21,7 @@ use crate::{
     rpc::{assert_ours, assert_refused, operations},
     states::{
         GitView, capture, captured, content, current_thread, diff, hex, preview, restore, to,
-        to_state,
+        to_state, worktrees,
     },
 };
 
@@ -169,6 +171,53 @@ async fn some_paths_are_restored_and_no_others() {
     }
     let refused = restore(&channel, some(&["nowhere"])).await.unwrap_err();
     assert_refused(&refused, Code::NotFound, Reason::PathUnknown);
+}
+
+#[tokio::test]
+async fn a_long_preview_goes_on_without_another_look_at_the_worktree() {
+    let repo = TestRepo::new();
+    let _daemon = repo.serve();
+    let channel = repo.channel().await;
+    let state = captured(&channel, "first").await;
+    // More than one answer can hold.
+    let folder = "a-long-name-of-a-folder-".repeat(10);
+    fs::create_dir(repo.path(&folder)).unwrap();
+    let all: BTreeSet<String> = (0..15_000).map(|n| format!("{folder}/{n}")).collect();
+    for path in &all {
+        fs::write(repo.path(path), "").unwrap();
+    }
+    let ask = async |from_tree: &[u8], after_path: &str, target| {
+        let request = PreviewRestoreRequest {
+            from_tree: from_tree.to_vec(),
+            after_path: after_path.to_owned(),
+            target: Some(RestoreTarget { target }),
+            ..Default::default()
+        };
+        worktrees(&channel).preview_restore(request).await
+    };
+    let to_first = || Some(Target::State(state.clone()));
+    let first = ask(&[], "", to_first()).await.unwrap().into_inner();
+    assert!(first.truncated && first.changes.len() < all.len());
+    // What becomes of the worktree meanwhile does not matter.
+    fs::write(repo.path("zzz"), "").unwrap();
+    let second = ask(&first.from_tree, &first.next_path, to_first()).await;
+    let second = second.unwrap().into_inner();
+    assert!(!second.truncated);
+    assert_eq!(second.change_count, first.change_count);
+    let pages = [&first, &second];
+    let told = pages.iter().flat_map(|page| &page.changes);
+    let told: BTreeSet<String> = told.map(|change| change.path.clone()).collect();
+    assert!(told == all, "{} of {}", told.len(), all.len());
+
+    for (from_tree, target) in [
+        (&first.from_tree, Some(Target::Undo(1))),
+        (&first.from_tree, None),
+        (&vec![7; 20], to_first()),
+        (&vec![7; 3], to_first()),
+    ] {
+        let refused = ask(from_tree, "", target).await.unwrap_err();
+        assert_refused(&refused, Code::InvalidArgument, Reason::InvalidField);
+    }
 }
 
 #[tokio::test]

@@ -240,9 +240,12 @@ impl Plan {
             .collect();
         let (numbers, changes) = there.into_iter().unzip();
         let part = Self {
+            from: self.from,
+            to: self.to,
             numbers,
             changes,
-            ..self.clone()
+            left_alone: Vec::new(),
+            there: Vec::new(),
         };
         if part.changes.is_empty() {
             return Ok(());
