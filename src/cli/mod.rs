@@ -24,6 +24,7 @@ mod words;
 use std::{
     io::{self, ErrorKind},
     path::PathBuf,
+    pin::Pin,
     process::ExitCode,
 };
 
@@ -238,7 +239,13 @@ fn run(cli: Cli) -> Result {
     }
 }
 
+/// Runs a command to its end.
 fn block_on(future: impl Future<Output = Result>) -> Result {
+    // The runtime would have the code of each command in it, three times.
+    run_to_end(Box::pin(future))
+}
+
+fn run_to_end(future: Pin<Box<dyn Future<Output = Result> + '_>>) -> Result {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
