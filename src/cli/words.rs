@@ -10,7 +10,7 @@ use super::{
 use crate::{
     failure::{Failure, Reason},
     grpc_local_impl::proto::local::{
-        DiffStatesRequest, PreviewRestoreRequest, RestoreTarget, restore_target::Target,
+        PreviewRestoreRequest, ResolveStateRequest, RestoreTarget, restore_target::Target,
         worktree_service_client::WorktreeServiceClient,
     },
 };
@@ -95,8 +95,8 @@ async fn leading_states(here: &Here, words: &[OsString], most: usize) -> Result<
         };
         let is_path = exists(word);
         match resolve(here, name).await {
-            Ok(()) if is_path => return Err(both(word)),
-            Ok(()) => states.push(name.to_owned()),
+            Ok(_) if is_path => return Err(both(word)),
+            Ok(_) => states.push(name.to_owned()),
             // A short id that could be several is none, where there is such a file.
             Err(error) if is_path && error.is_no_state() => break,
             Err(error) if error.has_reason(Reason::StateUnknown) => break,
@@ -106,19 +106,21 @@ async fn leading_states(here: &Here, words: &[OsString], most: usize) -> Result<
     Ok(states)
 }
 
-/// Whether the daemon knows the state: two sides that are the same one are told apart at once.
-async fn resolve(here: &Here, name: &str) -> Result<()> {
-    let request = DiffStatesRequest {
+/// The state that a name means; the current one where it is empty.
+///
+/// # Errors
+/// When it means none, or no single one.
+pub(super) async fn resolve(here: &Here, name: &str) -> Result<Vec<u8>> {
+    let request = ResolveStateRequest {
         repo_path: here.repo_path(),
-        from: name.to_owned(),
-        to: name.to_owned(),
-        ..DiffStatesRequest::default()
+        state: name.to_owned(),
     };
     let send = async |channel| {
         let mut client = WorktreeServiceClient::new(channel);
-        client.diff_states(request.clone()).await
+        client.resolve_state(request.clone()).await
     };
-    here.call("looking for the state", send).await.map(drop)
+    let resolved = here.call("looking for the state", send).await?;
+    Ok(resolved.state_id)
 }
 
 /// Whether a state, the newest without one, has something at a path where the worktree has nothing.

@@ -14,7 +14,10 @@ use super::{
 };
 use crate::{
     capture::{CompareRequest, RestoreRequest, RestoreState, Restored, Target, compare, preview},
-    git::{FileChange, FileChangeKind, begin_after, shown_path},
+    failure::{Failure, Reason},
+    git::{FileChange, FileChangeKind, StateId, begin_after, shown_path},
+    mutation::blocking,
+    thread::{Places, state_named, state_of_id},
 };
 
 /// Changes in one answer.
@@ -124,6 +127,32 @@ impl WorktreeService for Arc<Services> {
             change_count: small(compared.page.total),
         }))
     }
+
+    async fn resolve_state(
+        &self,
+        request: Request<local::ResolveStateRequest>,
+    ) -> Result<Response<local::ResolveStateResponse>, Status> {
+        let asked = request.into_inner();
+        self.check_repository(&asked.repo_path).await?;
+        let places = Arc::clone(self.captures.places());
+        let state = blocking(move || resolve(&places, &asked.repo_path, &asked.state)).await?;
+        let state_id = state.to_vec();
+        Ok(Response::new(local::ResolveStateResponse { state_id }))
+    }
+}
+
+/// The state that a name means in the worktree at `repo_path`; the current one without a name. Blocks.
+fn resolve(places: &Places, repo_path: &str, name: &str) -> Result<StateId, Failure> {
+    if name.is_empty() {
+        return state_of_id(places, repo_path, &[], "state");
+    }
+    let git = match places.worktree(repo_path) {
+        Ok(here) => places.git_of(&here)?,
+        // A bare repository has states as well.
+        Err(failure) if failure.reason == Reason::NoWorktree => places.git()?,
+        Err(failure) => return Err(failure),
+    };
+    state_named(places, &git, name, "state")
 }
 
 fn target(asked: Option<local::RestoreTarget>) -> Target {

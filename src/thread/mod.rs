@@ -13,7 +13,7 @@ pub use commands::{
 pub use name::{NAME_LIMIT, ThreadName};
 pub use place::{Place, Places};
 pub(crate) use queries::newest_of;
-pub use queries::{Overview, Summary, state_named};
+pub use queries::{Overview, Summary, state_named, state_of_id};
 
 pub use crate::store::ThreadRecord as Thread;
 

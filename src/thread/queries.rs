@@ -247,6 +247,40 @@ pub fn state_named(
     {
         return Ok(state);
     }
+    Err(no_state(fault, field))
+}
+
+/// The state of a raw object id; where it is empty, the current one: the newest of the thread that the
+/// worktree at `repo_path` is on. Blocks.
+///
+/// # Errors
+/// `NOT_A_STATE` or `STATE_UNKNOWN`, for the request's `field`.
+pub fn state_of_id(
+    places: &Places,
+    repo_path: &str,
+    id: &[u8],
+    field: &'static str,
+) -> Result<StateId, Failure> {
+    if !id.is_empty() {
+        let state = places.git()?.resolve_bytes(id);
+        return state.map_err(|fault| no_state(fault, field));
+    }
+    let current = match places.worktree(repo_path) {
+        Ok(here) => {
+            let head = places.git_of(&here)?.head()?.commit;
+            let thread = places.thread_of(&here)?;
+            places.current_state(&thread, head)?.or(head)
+        }
+        Err(failure) if failure.reason == Reason::NoWorktree => places.git()?.head()?.commit,
+        Err(failure) => return Err(failure),
+    };
+    current.ok_or_else(|| {
+        let message = "there is no state yet; `heddle capture` makes the first";
+        Failure::field(Reason::StateUnknown, field, message)
+    })
+}
+
+fn no_state(fault: NotAState, field: &'static str) -> Failure {
     let (reason, remedy) = match fault {
         NotAState::Unknown(_) => (
             Reason::StateUnknown,
@@ -256,5 +290,5 @@ pub fn state_named(
         NotAState::NotACommit { .. } => (Reason::NotAState, "; give the id of a commit"),
         NotAState::WrongLength { .. } => (Reason::NotAState, ""),
     };
-    Err(Failure::field(reason, field, format!("{fault}{remedy}")))
+    Failure::field(reason, field, format!("{fault}{remedy}"))
 }
