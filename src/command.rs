@@ -11,6 +11,7 @@ use crate::{
     failure::{Failure, Reason},
     hook::{DeregisterHook, Hook, RegisterHook, Registry},
     mutation::{Mutation, Parcel, Replayed, Revived},
+    review::SignedStatement,
     store::HookRecord,
     thread::{CompletedThread, StartedThread},
     transaction::Commands,
@@ -29,6 +30,8 @@ enum Command {
     CompleteThread,
     #[serde(rename = "capture_thread.1")]
     CaptureThread,
+    #[serde(rename = "record_statement.1")]
+    RecordStatement,
 }
 
 /// Makes changes of buffered commands again.
@@ -57,6 +60,7 @@ impl Commands for Reviver {
                 again(DeregisterHook::again(kept, Arc::clone(&self.hooks)))
             }
             Command::StartThread => again(content::<StartedThread>(parcel)?),
+            Command::RecordStatement => again(content::<SignedStatement>(parcel)?),
             Command::CompleteThread => again(content::<CompletedThread>(parcel)?),
             Command::CaptureThread => {
                 let record: CaptureRecord = content(parcel)?;

@@ -10,6 +10,7 @@
 //! | [`local_daemon`] | the life of the process: lock, listener, connections, idle, drain |
 //! | [`grpc_local_impl`] | the services on the wire: protobuf in, domain call, protobuf out |
 //! | [`hook`], [`operation`], [`thread`], [`capture`] | the nouns: types, writes, reads |
+//! | [`review`] | what was signed about states: reviews, verdicts, checks |
 //! | [`checkpoint`] | commits and branch moves of plain Git, put into the log |
 //! | [`upkeep`] | dropping what is past its time, checking and mending what is there |
 //! | [`mutation`] | the one road that every write takes |
@@ -31,6 +32,7 @@ pub mod hook;
 pub mod local_daemon;
 pub mod mutation;
 pub mod operation;
+pub mod review;
 pub mod status;
 pub mod store;
 pub mod thread;

@@ -14,6 +14,7 @@ mod log;
 mod output;
 mod progress;
 mod restore;
+mod review;
 mod serve;
 mod service;
 mod shell;
@@ -116,6 +117,9 @@ enum Command {
     /// Hooks: commands that are told of events, or asked about them
     #[command(subcommand)]
     Hook(hook::HookCommand),
+    /// Reviews: what was signed about a state, and signing it
+    #[command(subcommand)]
+    Review(review::ReviewCommand),
     /// The operation log: what was done, by whom
     Log(log::LogArgs),
     /// Drop old chains of captures that nothing needs
@@ -232,6 +236,7 @@ fn run(cli: Cli) -> Result {
         Command::Diff(args) => block_on(diff::run(&common, args)),
         Command::Thread(command) => block_on(thread::run(&common, command)),
         Command::Txn(command) => block_on(txn::run(&common, command)),
+        Command::Review(command) => block_on(review::run(&common, command)),
         Command::Gc(args) => block_on(gc::run(&common, args)),
         Command::Doctor(args) => block_on(doctor::run(&common, args)),
         Command::Completions(args) => shell::completions(&common, args),

@@ -16,16 +16,27 @@ pub(super) const LARGE: usize = 256 * 1024;
 /// Large answers that one connection may have in memory.
 pub(super) const LARGE_PER_CONNECTION: usize = 2;
 
-/// As many of these as one answer can hold, with room for what else it says (G8).
+/// What is left of one answer, with room for what else it says (G8).
+pub(super) struct Room(usize);
+
+impl Room {
+    pub(super) fn new() -> Self {
+        Self(RESPONSE_LIMIT - 256 * 1024)
+    }
+
+    /// Whether there is room for this one as well.
+    pub(super) fn takes(&mut self, one: &impl Message) -> bool {
+        // The tag and the length of a field.
+        let rest = self.0.checked_sub(one.encoded_len() + 8);
+        rest.map(|rest| self.0 = rest).is_some()
+    }
+}
+
+/// As many of these as one answer can hold.
 pub(super) fn fitting<M: Message>(all: impl IntoIterator<Item = M>) -> Vec<M> {
-    let mut left = RESPONSE_LIMIT - 256 * 1024;
-    all.into_iter()
-        .take_while(|one| {
-            // The tag and the length of a field.
-            let rest = left.checked_sub(one.encoded_len() + 8);
-            rest.map(|rest| left = rest).is_some()
-        })
-        .collect()
+    let mut room = Room::new();
+    let all = all.into_iter();
+    all.take_while(|one| room.takes(one)).collect()
 }
 
 /// The same for an answer that goes on with another: it gets on, or says why not.

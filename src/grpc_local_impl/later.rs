@@ -74,15 +74,6 @@ not_yet_service!(v1::discussion_service_server::DiscussionService {
     get_discussion(GetDiscussionRequest) -> Discussion as "DiscussionService.GetDiscussion";
 } streams {});
 
-not_yet_service!(v1::state_review_service_server::StateReviewService {
-    get_review_payload(GetReviewPayloadRequest) -> ReviewPayload as "StateReviewService.GetReviewPayload";
-    sign_state(SignStateRequest) -> SignStateResponse as "StateReviewService.SignState";
-    list_signatures(ListSignaturesRequest) -> ListSignaturesResponse as "StateReviewService.ListSignatures";
-    record_verdict(RecordVerdictRequest) -> RecordVerdictResponse as "StateReviewService.RecordVerdict";
-    record_check_ack(RecordCheckAckRequest) -> RecordCheckAckResponse as "StateReviewService.RecordCheckAck";
-    get_review_progress(GetReviewProgressRequest) -> GetReviewProgressResponse as "StateReviewService.GetReviewProgress";
-} streams {});
-
 not_yet_service!(v1::signal_service_server::SignalService {
     compute_state_signals(ComputeStateSignalsRequest) -> ComputeStateSignalsResponse as "SignalService.ComputeStateSignals";
     get_repo_signal_health(GetRepoSignalHealthRequest) -> RepoSignalHealthReport as "SignalService.GetRepoSignalHealth";

@@ -13,6 +13,7 @@ mod layer;
 mod lazy;
 mod operations;
 pub mod proto;
+mod review;
 mod status;
 mod threads;
 mod transactions;

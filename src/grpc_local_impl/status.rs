@@ -22,6 +22,10 @@ pub const fn code(reason: Reason) -> Code {
         | Reason::ThreadNameInvalid
         | Reason::StateAmbiguous
         | Reason::NotAState
+        | Reason::AlgorithmUnknown
+        | Reason::KeyInvalid
+        | Reason::SignatureInvalid
+        | Reason::SignedAtOutOfRange
         | Reason::PathInvalid => Code::InvalidArgument,
         Reason::TransactionUnknown
         | Reason::ThreadUnknown
@@ -46,6 +50,8 @@ pub const fn code(reason: Reason) -> Code {
         | Reason::HookTooDeep
         | Reason::NothingToUndo
         | Reason::NoWorktree
+        | Reason::SignersUnreadable
+        | Reason::VerifierUnavailable
         | Reason::WorktreeGone
         | Reason::PathInTheWay
         | Reason::TreeTooDeep
@@ -68,7 +74,7 @@ pub const fn code(reason: Reason) -> Code {
         | Reason::StoreLost
         | Reason::StoreStopped
         | Reason::StoreBusy => Code::Unavailable,
-        Reason::HookFromSandbox => Code::PermissionDenied,
+        Reason::HookFromSandbox | Reason::SignerNotAllowed => Code::PermissionDenied,
         Reason::StoreCorrupt => Code::DataLoss,
         Reason::StoreIo | Reason::Internal => Code::Internal,
     }

@@ -17,6 +17,9 @@ const NEEDS: &[&str] = &[
     // Transactions: where they began.
     "SELECT base_state FROM txn WHERE state = 'active'",
     "SELECT rewind_state FROM txn WHERE state = 'active'",
+    // Reviews: what was signed.
+    "SELECT state_id FROM review_signature",
+    "SELECT state_id FROM review_check",
     // Effects under way, which a start may have to undo, and buffered calls: what they name.
     "SELECT state.state_id FROM
          (SELECT unhex(value) AS id FROM intent, json_tree(intent.body)

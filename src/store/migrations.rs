@@ -227,6 +227,43 @@ const STEPS: &[&str] = &[
     ) STRICT;
     CREATE INDEX reflog_unpaired_line ON reflog_unpaired (line);
 ",
+    "
+    -- Reviews, which have a kind, and verdicts, which have a verdict: verified, in the order recorded.
+    CREATE TABLE review_signature (
+        id           INTEGER PRIMARY KEY AUTOINCREMENT,
+        signature_id BLOB NOT NULL UNIQUE,
+        state_id     BLOB NOT NULL,
+        actor_name   TEXT NOT NULL,
+        actor_email  TEXT NOT NULL,
+        kind         TEXT,
+        verdict      TEXT,
+        -- Pairs of file and symbol, in JSON; NULL is the whole change.
+        scope        TEXT,
+        said         TEXT NOT NULL,
+        signed_secs  INTEGER NOT NULL,
+        algorithm    TEXT NOT NULL,
+        public_key   BLOB NOT NULL,
+        signature    BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX review_signature_state ON review_signature (state_id, id);
+
+    -- What reviewers ticked off: the last word of each about each thing, in the order of the first.
+    CREATE TABLE review_check (
+        id          INTEGER PRIMARY KEY AUTOINCREMENT,
+        state_id    BLOB NOT NULL,
+        actor_name  TEXT NOT NULL,
+        actor_email TEXT NOT NULL,
+        kind        TEXT NOT NULL,
+        ref         TEXT NOT NULL,
+        acked       INTEGER NOT NULL,
+        acked_secs  INTEGER NOT NULL,
+        algorithm   TEXT NOT NULL,
+        public_key  BLOB NOT NULL,
+        signature   BLOB NOT NULL,
+        UNIQUE (state_id, actor_name, actor_email, kind, ref)
+    ) STRICT;
+    CREATE INDEX review_check_state ON review_check (state_id, id);
+",
 ];
 
 /// How many steps the database has taken; refuses one that is not ours or too new. Only reads.

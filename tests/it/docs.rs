@@ -4,7 +4,8 @@
 use std::{env, fs, path::Path};
 
 use heddle_agent::{
-    failure::Reason, grpc_local_impl, hook, local_daemon, mutation, operation, store, transaction,
+    failure::Reason, grpc_local_impl, hook, local_daemon, mutation, operation, review, store,
+    transaction,
 };
 
 use crate::harness::{HEDDLE, Ran, TestRepo, run};
@@ -126,6 +127,22 @@ fn the_hooks_of_the_readme_work_as_they_stand() {
 }
 
 #[test]
+fn the_reviews_of_the_readme_work_as_they_stand() {
+    let repo = TestRepo::new();
+    let mut blocks = blocks("sh").into_iter();
+    let reviews = blocks.find(|block| block.contains("review sign -m"));
+    let said = shell(&repo, reviews.unwrap()).ok();
+    for told in [
+        "signed ",
+        "agent_co_review",
+        "README.md",
+        "Wait for the benchmark",
+    ] {
+        assert!(said.contains(told), "{told}: {said}");
+    }
+}
+
+#[test]
 fn the_transactions_of_the_readme_work_as_they_stand() {
     let repo = TestRepo::new();
     let blocks = blocks("sh").into_iter();
@@ -188,6 +205,38 @@ fn the_limits_of_the_readme_are_those_of_the_code() {
         ),
         ("writes waiting for the disk", thousands(store::QUEUE_LIMIT)),
         ("silence on a new connection", format!("{seconds} s")),
+        (
+            "text of a signed statement",
+            format!("{} KiB", review::TEXT_LIMIT / 1024),
+        ),
+        (
+            "symbols in a signed statement",
+            format!(
+                "{}, with {} KiB of names",
+                thousands(review::SYMBOLS_LIMIT),
+                review::SCOPE_LIMIT / 1024
+            ),
+        ),
+        (
+            "public key, and signature",
+            format!("{} KiB", review::PROOF_LIMIT / 1024),
+        ),
+        (
+            "time of a signed statement",
+            format!("within {} s", review::CLOCK_LIMIT_SECS),
+        ),
+        (
+            "checks on a page of `GetReviewProgress`",
+            format!(
+                "{} ({} unless asked)",
+                thousands(review::CHECKS_LIMIT as usize),
+                review::DEFAULT_CHECKS
+            ),
+        ),
+        (
+            "`ssh-keygen`, for one signature",
+            format!("{} s", review::KEYGEN_TIME.as_secs()),
+        ),
         ("hooks in a repository", hook::HOOK_LIMIT.to_string()),
         ("name of a hook", format!("{} bytes", hook::NAME_LIMIT)),
         (

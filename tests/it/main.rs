@@ -20,6 +20,8 @@ mod bounds;
 #[allow(dead_code)]
 mod scenes;
 #[allow(dead_code)]
+mod signing;
+#[allow(dead_code)]
 mod states;
 
 mod capture_runs;
@@ -78,6 +80,9 @@ mod rebuilt;
 mod reflection;
 mod refused;
 mod restores;
+mod review;
+mod review_kept;
+mod review_ssh;
 mod reviewed;
 mod service;
 mod service_bursts;
