@@ -8,8 +8,13 @@ use std::{
     process::Command,
 };
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use heddle_agent::failure::Reason;
 use nix::{sys::stat::Mode, unistd::mkfifo};
+use ring::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair},
+};
 use serde_json::Value;
 use tonic::{Request, Status, transport::Channel};
 
@@ -376,6 +381,48 @@ fn people_sign_with_a_key_of_the_agent_or_in_a_file_and_any_thread() {
         .unwrap()
         .len();
     assert_eq!(count, 5);
+}
+
+#[test]
+fn people_sign_with_a_pkcs8_file_in_der_or_pem() {
+    let repo = TestRepo::new();
+    let random = SystemRandom::new();
+    let ed25519 = Ed25519KeyPair::generate_pkcs8(&random).unwrap();
+    let by = &ECDSA_P256_SHA256_ASN1_SIGNING;
+    let p256 = EcdsaKeyPair::generate_pkcs8(by, &random).unwrap();
+    let write = |name: &str, content: &[u8]| {
+        fs::write(repo.around().join(name), content).unwrap();
+    };
+    let pem = |der: &[u8]| {
+        let encoded = BASE64_STANDARD.encode(der);
+        format!("-----BEGIN PRIVATE KEY-----\n{encoded}\n-----END PRIVATE KEY-----\n")
+    };
+    write("ed25519.der", ed25519.as_ref());
+    write("ed25519.pem", pem(ed25519.as_ref()).as_bytes());
+    write("p256.der", p256.as_ref());
+    write("p256.pem", pem(p256.as_ref()).as_bytes());
+    Key::rsa(&repo.around(), 3072);
+    for name in [
+        "ed25519.der",
+        "ed25519.pem",
+        "p256.der",
+        "p256.pem",
+        "rsa3072",
+    ] {
+        let file = repo.around().join(name);
+        let said = repo.heddle(["review", "sign", "--key", file.to_str().unwrap()]);
+        assert!(said.ok().starts_with("signed "), "{name}");
+    }
+    let all = listed(&repo, "HEAD");
+    let used = all["signatures"].as_array().unwrap().iter();
+    let used: Vec<_> = used.map(|one| one["algorithm"].as_str().unwrap()).collect();
+    assert_eq!(used, ["ed25519", "ed25519", "p256", "p256", "rsa"]);
+
+    write("damaged.pem", pem(&ed25519.as_ref()[..40]).as_bytes());
+    let file = repo.around().join("damaged.pem");
+    let failed = repo.heddle(["review", "sign", "--key", file.to_str().unwrap()]);
+    let failed = failed.fails_with(1);
+    assert!(failed.contains("PKCS#8"), "{failed}");
 }
 
 #[test]

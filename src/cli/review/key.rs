@@ -1,5 +1,5 @@
-//! The user's key: the one that Git signs with, or one in a file. `ssh-keygen -Y sign` does the work,
-//! and asks for passphrases and touches by itself.
+//! The user's key: the one that Git signs with, or one in a file. With SSH keys `ssh-keygen -Y sign` does
+//! the work, and asks for passphrases and touches by itself.
 
 use std::{
     fs,
@@ -11,7 +11,10 @@ use std::{
 use clap::Args;
 use tempfile::TempDir;
 
-use super::super::{Error, Result, here::Here, output::printable};
+use super::{
+    super::{Error, Result, here::Here, output::printable},
+    pkcs8,
+};
 use crate::{
     child::child,
     failure::{Failure, Reason},
@@ -21,8 +24,8 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(super) struct KeyArgs {
-    /// Sign with the private SSH key in this file, or with the agent's whose public key it is
-    /// [default: the key that Git signs with]
+    /// Sign with the private key in this file (OpenSSH or PKCS#8), or with the agent's whose public
+    /// key it is [default: the key that Git signs with]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
 }
@@ -42,7 +45,13 @@ impl KeyArgs {
     pub(super) fn sign(&self, here: &Here, payload: &[u8]) -> Result<Signed> {
         let config = config(here.repository())?;
         let key = match &self.key {
-            Some(file) => SigningKey::File(file.clone()),
+            Some(file) => {
+                // What cannot be read is told by `ssh-keygen`.
+                if let Some(der) = fs::read(file).ok().and_then(|file| pkcs8::der(&file)) {
+                    return pkcs8_sign(file, &der, payload);
+                }
+                SigningKey::File(file.clone())
+            }
             None => gits_key(&config)?,
         };
         let program = config.program.unwrap_or_else(|| "ssh-keygen".into());
@@ -80,6 +89,16 @@ fn gits_key(config: &SigningConfig) -> Result<SigningKey> {
                 .to_owned(),
         )
     })
+}
+
+fn pkcs8_sign(file: &Path, der: &[u8], payload: &[u8]) -> Result<Signed> {
+    let signed = pkcs8::sign(der, payload).ok_or_else(|| {
+        Error::Usage(format!(
+            "the key in {} is none that states are signed with: Ed25519, P-256, or RSA of 2048 to 4096 bits (PKCS#8, without a passphrase)",
+            file.display()
+        ))
+    })?;
+    signed.map_err(|_| Error::Usage("the system has no randomness to sign with".to_owned()))
 }
 
 /// Lets `program` sign as Git does: what is signed is in a file, and the signature comes beside it.

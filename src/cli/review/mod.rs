@@ -1,6 +1,7 @@
 //! `heddle review`: signing states here, the key and the lists in files of their own.
 
 mod key;
+mod pkcs8;
 mod signatures;
 
 use std::process::ExitCode;
