@@ -14,6 +14,7 @@
 //! | [`checkpoint`] | commits and branch moves of plain Git, put into the log |
 //! | [`upkeep`] | dropping what is past its time, checking and mending what is there |
 //! | [`mutation`] | the one road that every write takes |
+//! | [`symbol`] | tree-sitter: what source files define and refer to |
 //! | [`store`] | SQLite: one writer, many readers |
 //! | [`git`] | Git, seen from heddle |
 //! | [`status`] | counters and latencies |
@@ -35,6 +36,7 @@ pub mod operation;
 pub mod review;
 pub mod status;
 pub mod store;
+pub mod symbol;
 pub mod thread;
 pub mod transaction;
 pub mod upkeep;

@@ -23,6 +23,7 @@ mod scenes;
 mod signing;
 #[allow(dead_code)]
 mod states;
+mod symbols;
 
 mod capture_runs;
 mod capture_tree;

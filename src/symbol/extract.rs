@@ -1,0 +1,447 @@
+//! From a file's bytes to its outline: one walk over the parsed tree, in time that grows with the
+//! file and with nothing else, whatever is in it.
+
+use std::{ops::ControlFlow, ops::Range};
+
+use tree_sitter::{Node, ParseOptions, Parser, Tree, TreeCursor};
+
+use super::{
+    Definition, Outline, Reference, Sketch,
+    digest::{Digest, Text},
+    found::{Findings, Found, find},
+    language::{Class, Compiled, Language},
+};
+
+/// Files of more bytes than this are not read for symbols.
+pub const SIZE_LIMIT: usize = 512 << 10;
+/// Definitions that lie deeper in one another than this belong to the one around them.
+pub const NESTING_LIMIT: usize = 32;
+/// More definitions of one file than this are left out, and more references than ten times that.
+const DEFINITION_LIMIT: usize = 20_000;
+const REFERENCE_LIMIT: usize = 10 * DEFINITION_LIMIT;
+/// In bytes. What has a longer name, all that it lies in taken together, is left out.
+const NAME_LIMIT: usize = 512;
+/// So many brackets and the like stand beside one another in no code that is meant to be read.
+const RUN_LIMIT: u32 = 200;
+/// How often the parser may report progress, for each 16 bytes and beyond that: code needs a tenth to
+/// a half of it. Above it the parser is lost in what it cannot read.
+const PARSE_STEPS: usize = 10_000;
+
+/// The outline of a file in this language. What the grammar cannot read is passed over.
+pub fn outline(language: &Language, source: &[u8]) -> Outline {
+    let compiled = language.compiled();
+    let tree = parse(compiled, source);
+    let Some(tree) = tree.filter(is_readable) else {
+        return Outline {
+            broken: true,
+            ..Outline::default()
+        };
+    };
+    let mut walk = Walk {
+        language,
+        compiled,
+        source,
+        findings: find(compiled, &tree, source),
+        outline: Outline::default(),
+        open: Vec::new(),
+        kinds: Vec::new(),
+        leading: None,
+        said_whole: 0,
+    };
+    walk.outline.broken = tree.root_node().has_error();
+    walk.run(&mut tree.walk());
+    walk.outline
+}
+
+/// Bounded by steps and not by time, so that the same bytes give the same answer.
+fn parse(compiled: &Compiled, source: &[u8]) -> Option<Tree> {
+    let mut parser = Parser::new();
+    parser.set_language(&compiled.grammar).ok()?;
+    let mut left = PARSE_STEPS + source.len() / 16;
+    let mut progress = |_: &_| match left.checked_sub(1) {
+        Some(fewer) => {
+            left = fewer;
+            ControlFlow::Continue(())
+        }
+        None => ControlFlow::Break(()),
+    };
+    parser.parse_with_options(
+        &mut |at, _| source.get(at..).unwrap_or_default(),
+        None,
+        Some(ParseOptions::new().progress_callback(&mut progress)),
+    )
+}
+
+/// Whether a query can be run over the tree in a time that grows with it: for each node it looks for
+/// a later named one beside it, and would look through all of a long run of brackets again and again.
+fn is_readable(tree: &Tree) -> bool {
+    let mut cursor = tree.walk();
+    let mut runs = vec![0_u32];
+    loop {
+        let run = runs.last_mut();
+        if let Some(run) = run {
+            *run = if cursor.node().is_named() {
+                0
+            } else {
+                *run + 1
+            };
+            if *run > RUN_LIMIT {
+                return false;
+            }
+        }
+        if cursor.goto_first_child() {
+            runs.push(0);
+            continue;
+        }
+        while !cursor.goto_next_sibling() {
+            runs.pop();
+            if !cursor.goto_parent() {
+                return true;
+            }
+        }
+    }
+}
+
+/// A definition or container that the walk is in.
+struct Open {
+    node: usize,
+    /// The names of what it lies in, and its own.
+    path: String,
+    /// `None` for a container.
+    definition: Option<OpenDefinition>,
+}
+
+struct OpenDefinition {
+    found: Found,
+    /// Its places in the outline: one for each of its names.
+    places: Range<usize>,
+    text: Text,
+    is_test: bool,
+}
+
+/// Attributes whose definition has not come yet.
+struct Leading {
+    level: usize,
+    first_line: u32,
+    pieces: Vec<u8>,
+    is_test: bool,
+}
+
+struct Walk<'a> {
+    language: &'a Language,
+    compiled: &'a Compiled,
+    source: &'a [u8],
+    findings: Findings,
+    outline: Outline,
+    open: Vec<Open>,
+    /// The kinds of the nodes that the walk is in.
+    kinds: Vec<u16>,
+    leading: Option<Leading>,
+    /// Up to where the text was taken in whole, as that of a string is.
+    said_whole: usize,
+}
+
+/// Pieces that stand for what has no text: they cannot be in a source's token.
+const OPENS: &[u8] = &[1];
+const CLOSES: &[u8] = &[2];
+const OWN_NAME: &[u8] = &[3];
+
+impl Walk<'_> {
+    fn run(&mut self, cursor: &mut TreeCursor<'_>) {
+        loop {
+            let descends = self.enter(cursor.node());
+            self.kinds.push(cursor.node().kind_id());
+            if descends && cursor.goto_first_child() {
+                continue;
+            }
+            loop {
+                self.kinds.pop();
+                self.leave(cursor.node());
+                if cursor.goto_next_sibling() {
+                    break;
+                }
+                if !cursor.goto_parent() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Whether what is in the node is to be looked at.
+    fn enter(&mut self, node: Node<'_>) -> bool {
+        let class = self.compiled.class_of(node.kind_id());
+        if class == Class::Comment {
+            return false;
+        }
+        let level = self.kinds.len();
+        if class == Class::Leading && self.leading.as_ref().is_none_or(|it| it.level >= level) {
+            self.begin_leading(level, node);
+        } else if self.leading.as_ref().is_some_and(|it| level <= it.level)
+            && !self.findings.definitions.contains_key(&node.id())
+        {
+            self.end_leading();
+        }
+        if let Some(found) = self.findings.definitions.remove(&node.id()) {
+            self.open_definition(node, found);
+        } else if let Some(name) = self.findings.containers.remove(&node.id())
+            && self.open.len() < NESTING_LIMIT
+        {
+            let path = self.path(&[name]);
+            self.open.push(Open {
+                node: node.id(),
+                path,
+                definition: None,
+            });
+        }
+        if self.findings.tests.contains(&node.id()) {
+            self.mark_test();
+        }
+        if let Some(qualifier) = self.findings.references.remove(&node.id()) {
+            self.refer(node, qualifier);
+        }
+        self.sketch(node.kind_id());
+        let is_leaf = node.child_count() == 0;
+        if is_leaf || class == Class::Literal {
+            if node.start_byte() >= self.said_whole {
+                self.say_token(node.byte_range());
+            }
+            if class == Class::Literal {
+                self.said_whole = self.said_whole.max(node.end_byte());
+            }
+        } else if node.is_named() {
+            self.say(OPENS, node.start_byte());
+        }
+        true
+    }
+
+    fn leave(&mut self, node: Node<'_>) {
+        let class = self.compiled.class_of(node.kind_id());
+        if class == Class::Comment {
+            return;
+        }
+        if self
+            .leading
+            .as_ref()
+            .is_some_and(|it| self.kinds.len() < it.level)
+        {
+            self.end_leading();
+        }
+        if node.is_named() && node.child_count() > 0 && class != Class::Literal {
+            self.say(CLOSES, node.end_byte().saturating_sub(1));
+        }
+        if self.open.last().is_some_and(|it| it.node == node.id())
+            && let Some(open) = self.open.pop()
+            && let Some(definition) = open.definition
+        {
+            self.close_definition(definition);
+        }
+    }
+
+    fn begin_leading(&mut self, level: usize, node: Node<'_>) {
+        let again = matches!(&self.leading, Some(leading) if leading.level == level);
+        if !again {
+            self.end_leading();
+            self.leading = Some(Leading {
+                level,
+                first_line: line(node.start_position().row),
+                pieces: Vec::new(),
+                is_test: false,
+            });
+        }
+    }
+
+    /// What led to no definition belongs to the one around it.
+    fn end_leading(&mut self) {
+        if let Some(leading) = self.leading.take()
+            && let Some(definition) = self.innermost()
+        {
+            definition.text.add(&leading.pieces, true);
+            definition.is_test |= leading.is_test;
+        }
+    }
+
+    /// The innermost open definition.
+    fn innermost(&mut self) -> Option<&mut OpenDefinition> {
+        let mut open = self.open.iter_mut().rev();
+        open.find_map(|it| it.definition.as_mut())
+    }
+
+    /// A name within those around it.
+    fn path(&self, names: &[Range<usize>]) -> String {
+        let around = self.open.last().filter(|_| self.language.nests());
+        let mut path = around.map(|it| it.path.clone()).unwrap_or_default();
+        for name in names {
+            if !path.is_empty() {
+                path.push_str("::");
+            }
+            path.push_str(&text(self.source, name));
+        }
+        path
+    }
+
+    fn open_definition(&mut self, node: Node<'_>, found: Found) {
+        let owner = found.owner.iter();
+        let paths = found.names.iter().map(|name| {
+            let names: Vec<_> = owner.clone().chain([name]).cloned().collect();
+            self.path(&names)
+        });
+        let paths: Vec<_> = paths.filter(|path| path.len() <= NAME_LIMIT).collect();
+        let place = self.outline.definitions.len();
+        if paths.is_empty()
+            || self.open.len() >= NESTING_LIMIT
+            || place + paths.len() > DEFINITION_LIMIT
+        {
+            self.outline.broken |= place >= DEFINITION_LIMIT;
+            return self.end_leading();
+        }
+        let around = self.innermost();
+        let parent = around.as_ref().map(|it| it.places.start as u32);
+        let mut open = OpenDefinition {
+            is_test: around.is_some_and(|it| it.is_test),
+            places: place..place + paths.len(),
+            text: Text::default(),
+            found,
+        };
+        let mut first_line = line(node.start_position().row);
+        if let Some(leading) = self.leading.take() {
+            first_line = leading.first_line;
+            open.is_test |= leading.is_test;
+            open.text.add(&leading.pieces, false);
+        }
+        for name in &paths {
+            self.outline.definitions.push(Definition {
+                name: name.clone(),
+                kind: open.found.kind,
+                lines: (first_line, last_line(node)),
+                parent,
+                is_test: false,
+                tokens: 0,
+                text: Digest::default(),
+                own: Digest::default(),
+                shape: Digest::default(),
+                unnamed: Digest::default(),
+                sketch: Sketch::default(),
+            });
+        }
+        let [path, ..] = &paths[..] else { return };
+        self.open.push(Open {
+            node: node.id(),
+            path: path.clone(),
+            definition: Some(open),
+        });
+    }
+
+    fn close_definition(&mut self, done: OpenDefinition) {
+        for definition in &mut self.outline.definitions[done.places.clone()] {
+            let own_name = definition.name.rsplit("::").next().unwrap_or_default();
+            let digests = done.text.digests(own_name, done.found.kind.as_str());
+            definition.is_test = done.is_test;
+            definition.tokens = done.text.tokens;
+            definition.sketch = done.text.sketch;
+            definition.text = digests.text;
+            definition.own = digests.own;
+            definition.shape = digests.shape;
+            definition.unnamed = digests.unnamed;
+        }
+        let text = self.outline.definitions[done.places.start].text;
+        if let Some(around) = self.innermost() {
+            around.text.add_nested(&text);
+        }
+    }
+
+    fn mark_test(&mut self) {
+        if let Some(leading) = &mut self.leading {
+            leading.is_test = true;
+        } else if let Some(definition) = self.innermost() {
+            definition.is_test = true;
+        }
+    }
+
+    fn refer(&mut self, node: Node<'_>, qualifier: Option<Range<usize>>) {
+        if node.byte_range().len() > NAME_LIMIT || self.outline.references.len() >= REFERENCE_LIMIT
+        {
+            self.outline.broken = true;
+            return;
+        }
+        let from = self.innermost().map(|it| it.places.start as u32);
+        let qualifier = qualifier.map(|it| last_word(&self.source[it]));
+        self.outline.references.push(Reference {
+            name: text(self.source, &node.byte_range()),
+            qualifier,
+            line: line(node.start_position().row),
+            from,
+        });
+    }
+
+    fn sketch(&mut self, kind: u16) {
+        let mut above = self.kinds.iter().rev().copied();
+        let kinds = [
+            above.next().unwrap_or_default(),
+            above.next().unwrap_or_default(),
+            kind,
+        ];
+        if self.leading.is_none()
+            && let Some(definition) = self.innermost()
+        {
+            definition.text.sketch.add(kinds);
+        }
+    }
+
+    fn say_token(&mut self, range: Range<usize>) {
+        let source = self.source;
+        if self.leading.is_none()
+            && let Some(definition) = self.innermost()
+        {
+            definition.text.tokens += 1;
+            if definition.found.names.contains(&range) {
+                return self.say(OWN_NAME, range.start);
+            }
+        }
+        self.say(&source[range.clone()], range.start);
+    }
+
+    fn say(&mut self, piece: &[u8], at: usize) {
+        if let Some(leading) = &mut self.leading {
+            leading.pieces.extend_from_slice(piece);
+            leading.pieces.push(0);
+        } else if let Some(definition) = self.innermost() {
+            let body = definition.found.body.as_ref();
+            let in_body = body.is_some_and(|body| body.contains(&at));
+            definition.text.add(piece, in_body);
+        }
+    }
+}
+
+fn text(source: &[u8], range: &Range<usize>) -> String {
+    String::from_utf8_lossy(&source[range.clone()]).into_owned()
+}
+
+/// The last name of what stands before a name: `entries` of `self.entries`; nothing of what is no
+/// name, as a call.
+fn last_word(source: &[u8]) -> String {
+    let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_' || *byte >= 0x80;
+    let start = source.iter().rposition(|byte| !is_of_name(byte));
+    let word = &source[start.map_or(0, |at| at + 1)..];
+    let word = if word.len() <= NAME_LIMIT / 4 {
+        word
+    } else {
+        &[]
+    };
+    String::from_utf8_lossy(word).into_owned()
+}
+
+/// A line as people count: from 1.
+fn line(row: usize) -> u32 {
+    u32::try_from(row).unwrap_or(u32::MAX).saturating_add(1)
+}
+
+fn last_line(node: Node<'_>) -> u32 {
+    let (start, end) = (node.start_position(), node.end_position());
+    // A node that takes in its line break ends before the next line.
+    let row = if end.column == 0 {
+        end.row.saturating_sub(1)
+    } else {
+        end.row
+    };
+    line(row.max(start.row))
+}

@@ -1,0 +1,121 @@
+//! What a language's query finds in a parsed file, by the nodes that it is about.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    ops::Range,
+};
+
+use tree_sitter::{Node, QueryCursor, QueryMatch, StreamingIterator as _, Tree};
+
+use super::{
+    Kind,
+    language::{Capture, Compiled},
+};
+
+/// A definition's node and what of it was captured, as ranges of bytes.
+pub(super) struct Found {
+    pub kind: Kind,
+    /// More than one where a node defines several: `const A, B = 1, 2`.
+    pub names: Vec<Range<usize>>,
+    pub body: Option<Range<usize>>,
+    pub owner: Option<Range<usize>>,
+    pattern: usize,
+    range: Range<usize>,
+    node: usize,
+}
+
+/// All that was found, by the ids of nodes.
+#[derive(Default)]
+pub(super) struct Findings {
+    pub definitions: HashMap<usize, Found>,
+    /// What gives a name, and that name.
+    pub containers: HashMap<usize, Range<usize>>,
+    /// What is referred to by name, and what stands before it.
+    pub references: HashMap<usize, Option<Range<usize>>>,
+    pub tests: HashSet<usize>,
+}
+
+/// Runs the query over the tree.
+pub(super) fn find(compiled: &Compiled, tree: &Tree, source: &[u8]) -> Findings {
+    let mut findings = Findings::default();
+    let mut by_name = BTreeMap::<usize, Found>::new();
+    let mut cursor = QueryCursor::new();
+    let mut matches = cursor.matches(&compiled.query, tree.root_node(), source);
+    while let Some(found) = matches.next() {
+        take(compiled, found, &mut findings, &mut by_name);
+    }
+    for (_, found) in by_name {
+        match findings.definitions.get_mut(&found.node) {
+            Some(first) => first.names.extend(found.names),
+            None => {
+                findings.definitions.insert(found.node, found);
+            }
+        }
+    }
+    findings
+}
+
+fn take(
+    compiled: &Compiled,
+    found: &QueryMatch<'_, '_>,
+    findings: &mut Findings,
+    by_name: &mut BTreeMap<usize, Found>,
+) {
+    let mut definition = None;
+    let [mut name, mut body, mut owner, mut qualifier] = [const { None::<Node<'_>> }; 4];
+    let [mut container, mut reference] = [const { None::<Node<'_>> }; 2];
+    for capture in found.captures() {
+        let node = capture.node;
+        match compiled.captures[capture.index as usize] {
+            Capture::Definition(kind) => definition = Some((kind, node)),
+            Capture::Container => container = Some(node),
+            Capture::Name => name = Some(node),
+            Capture::Body => body = Some(node),
+            Capture::Owner => owner = Some(node),
+            Capture::Reference => reference = Some(node),
+            Capture::Qualifier => qualifier = Some(node),
+            Capture::Test => {
+                findings.tests.insert(node.id());
+            }
+            Capture::Ignored => {}
+        }
+    }
+    let bytes = |node: Node<'_>| node.byte_range();
+    if let (Some(node), Some(name)) = (container, name) {
+        findings.containers.insert(node.id(), bytes(name));
+    }
+    if let Some(node) = reference {
+        let before = findings.references.entry(node.id()).or_default();
+        *before = before.take().or(qualifier.map(bytes));
+    }
+    let (Some((kind, node)), Some(name)) = (definition, name) else {
+        return;
+    };
+    let new = Found {
+        kind,
+        names: vec![bytes(name)],
+        body: body.map(bytes),
+        owner: owner.map(bytes),
+        pattern: found.pattern_index,
+        range: bytes(node),
+        node: node.id(),
+    };
+    by_name
+        .entry(name.start_byte())
+        .and_modify(|known| known.merge(&new))
+        .or_insert(new);
+}
+
+impl Found {
+    /// Takes in what another pattern says of the same name.
+    fn merge(&mut self, other: &Self) {
+        if other.pattern < self.pattern {
+            (self.kind, self.pattern) = (other.kind, other.pattern);
+        }
+        if other.range.len() > self.range.len() {
+            (self.range, self.node) = (other.range.clone(), other.node);
+        }
+        self.body = self.body.take().or(other.body.clone());
+        self.owner = self.owner.take().or(other.owner.clone());
+    }
+}

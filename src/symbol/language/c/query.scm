@@ -1,0 +1,45 @@
+(function_definition
+  declarator: (function_declarator declarator: (identifier) @name)
+  body: (compound_statement) @body) @definition.function
+(function_definition
+  declarator: (pointer_declarator
+    declarator: (function_declarator declarator: (identifier) @name))
+  body: (compound_statement) @body) @definition.function
+(function_definition
+  declarator: (pointer_declarator
+    declarator: (pointer_declarator
+      declarator: (function_declarator declarator: (identifier) @name)))
+  body: (compound_statement) @body) @definition.function
+
+; Of headers, what is declared.
+(declaration declarator: (function_declarator declarator: (identifier) @name)) @definition.function
+(declaration
+  declarator: (pointer_declarator
+    declarator: (function_declarator declarator: (identifier) @name))) @definition.function
+
+(struct_specifier name: (type_identifier) @name body: (_)) @definition.struct
+(union_specifier name: (type_identifier) @name body: (_)) @definition.union
+(enum_specifier name: (type_identifier) @name body: (_)) @definition.enum
+(type_definition declarator: (type_identifier) @name) @definition.type
+(type_definition declarator: (pointer_declarator declarator: (type_identifier) @name)) @definition.type
+(type_definition
+  declarator: (function_declarator
+    declarator: (parenthesized_declarator
+      (pointer_declarator declarator: (type_identifier) @name)))) @definition.type
+
+(preproc_def name: (identifier) @name value: (_)) @definition.constant
+(preproc_function_def name: (identifier) @name) @definition.macro
+(translation_unit (declaration declarator: (init_declarator declarator: (identifier) @name)) @definition.variable)
+(translation_unit
+  (declaration
+    declarator: (init_declarator declarator: (array_declarator declarator: (identifier) @name)))
+  @definition.variable)
+(translation_unit
+  (declaration
+    declarator: (init_declarator declarator: (pointer_declarator declarator: (identifier) @name)))
+  @definition.variable)
+(translation_unit (declaration declarator: (identifier) @name) @definition.variable)
+
+(call_expression function: (identifier) @reference)
+(call_expression
+  function: (field_expression argument: (_) @qualifier field: (field_identifier) @reference))

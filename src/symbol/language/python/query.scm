@@ -1,0 +1,25 @@
+(class_definition
+  body: (block
+    (decorated_definition
+      definition: (function_definition name: (identifier) @name body: (block) @body)) @definition.method))
+(class_definition
+  body: (block
+    (function_definition name: (identifier) @name body: (block) @body) @definition.method))
+(decorated_definition
+  definition: (function_definition name: (identifier) @name body: (block) @body)) @definition.function
+(function_definition name: (identifier) @name body: (block) @body) @definition.function
+(decorated_definition definition: (class_definition name: (identifier) @name)) @definition.class
+(class_definition name: (identifier) @name) @definition.class
+
+(module (expression_statement (assignment left: (identifier) @name) @definition.constant))
+(class_definition
+  body: (block (expression_statement (assignment left: (identifier) @name) @definition.constant)))
+(type_alias_statement left: (type (identifier) @name)) @definition.type
+
+(call function: (identifier) @reference)
+(call function: (attribute object: (_) @qualifier attribute: (identifier) @reference))
+(decorator (identifier) @reference)
+(decorator (attribute object: (_) @qualifier attribute: (identifier) @reference))
+
+((function_definition name: (identifier) @test) (#match? @test "^test_"))
+((class_definition name: (identifier) @test) (#match? @test "^Test"))

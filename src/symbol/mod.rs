@@ -1,0 +1,149 @@
+//! Symbols of source files, by tree-sitter: what a file defines, and what it refers to. An
+//! [`Outline`] depends on nothing but the file's bytes and its language, so it is made once per blob.
+
+mod digest;
+mod extract;
+mod found;
+mod language;
+
+use serde::{Deserialize, Serialize};
+
+pub use digest::{Digest, SKETCH_SLOTS, Sketch};
+pub use extract::{NESTING_LIMIT, SIZE_LIMIT, outline};
+pub use language::{LANGUAGES, Language, language_of};
+
+/// Rises whenever an outline of the same bytes may come out otherwise: by a grammar, a query, or the
+/// code here. Outlines of another version are made again.
+pub const OUTLINE_VERSION: u32 = 1;
+
+/// What a definition defines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum Kind {
+    Function,
+    Method,
+    Class,
+    Struct,
+    Enum,
+    Union,
+    Trait,
+    Interface,
+    Type,
+    Constant,
+    Variable,
+    Macro,
+    Module,
+}
+
+impl Kind {
+    /// As it is called in queries and in output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Function => "function",
+            Self::Method => "method",
+            Self::Class => "class",
+            Self::Struct => "struct",
+            Self::Enum => "enum",
+            Self::Union => "union",
+            Self::Trait => "trait",
+            Self::Interface => "interface",
+            Self::Type => "type",
+            Self::Constant => "constant",
+            Self::Variable => "variable",
+            Self::Macro => "macro",
+            Self::Module => "module",
+        }
+    }
+
+    fn of(name: &str) -> Option<Self> {
+        const ALL: [Kind; 13] = [
+            Kind::Function,
+            Kind::Method,
+            Kind::Class,
+            Kind::Struct,
+            Kind::Enum,
+            Kind::Union,
+            Kind::Trait,
+            Kind::Interface,
+            Kind::Type,
+            Kind::Constant,
+            Kind::Variable,
+            Kind::Macro,
+            Kind::Module,
+        ];
+        ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// Whether it has a body that is carried out.
+    pub fn is_callable(self) -> bool {
+        matches!(self, Self::Function | Self::Method | Self::Macro)
+    }
+}
+
+/// What a file defines and refers to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outline {
+    /// In the order of the source.
+    pub definitions: Vec<Definition>,
+    /// In the order of the source.
+    pub references: Vec<Reference>,
+    /// Whether the file has what its grammar cannot read. The rest of it is there all the same.
+    pub broken: bool,
+}
+
+impl Outline {
+    /// All definitions of this name: a name may be defined more than once in a file, by `cfg` or in
+    /// several `impl`s, and is one symbol then.
+    pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Definition> {
+        let found = self.definitions.iter().filter(move |it| it.name == name);
+        found.into_iter()
+    }
+}
+
+/// One definition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Definition {
+    /// The names of the enclosing definitions and its own, joined with `::`.
+    pub name: String,
+    /// What it defines.
+    pub kind: Kind,
+    /// The first and the last line, from 1, with the attributes and decorators before it.
+    pub lines: (u32, u32),
+    /// The definition that it lies in, as an index of [`Outline::definitions`].
+    pub parent: Option<u32>,
+    /// Whether the source marks it as a test, or it lies in such a definition.
+    pub is_test: bool,
+    /// How many tokens it has, without comments and nested definitions.
+    pub tokens: u32,
+    /// All of it, as normalised text: without comments and without regard to white space.
+    pub text: Digest,
+    /// The same without the definitions in it.
+    pub own: Digest,
+    /// What a user of it sees: its own text without the body.
+    pub shape: Digest,
+    /// All of it but its name: equal where it was only renamed.
+    pub unnamed: Digest,
+    /// Its structure, to be compared with others' in part.
+    pub sketch: Sketch,
+}
+
+impl Definition {
+    /// Its own name, without those of what it lies in.
+    pub fn last_name(&self) -> &str {
+        self.name.rsplit("::").next().unwrap_or(&self.name)
+    }
+}
+
+/// One place where something is called or used by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reference {
+    /// The name that is used, its last part.
+    pub name: String,
+    /// The name right before it, of a type, a module or a value: `None` where nothing stands there,
+    /// empty where it is no name.
+    pub qualifier: Option<String>,
+    /// The line, from 1.
+    pub line: u32,
+    /// The innermost definition that it lies in, as an index of [`Outline::definitions`].
+    pub from: Option<u32>,
+}
