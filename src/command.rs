@@ -8,6 +8,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
     capture::{CaptureRecord, PreparedCapture},
+    discussion::{AppendedTurn, OpenedDiscussion, ResolvedDiscussion},
     failure::{Failure, Reason},
     hook::{DeregisterHook, Hook, RegisterHook, Registry},
     mutation::{Mutation, Parcel, Replayed, Revived},
@@ -32,6 +33,12 @@ enum Command {
     CaptureThread,
     #[serde(rename = "record_statement.1")]
     RecordStatement,
+    #[serde(rename = "open_discussion.1")]
+    OpenDiscussion,
+    #[serde(rename = "append_turn.1")]
+    AppendTurn,
+    #[serde(rename = "resolve_discussion.1")]
+    ResolveDiscussion,
 }
 
 /// Makes changes of buffered commands again.
@@ -62,6 +69,9 @@ impl Commands for Reviver {
             Command::StartThread => again(content::<StartedThread>(parcel)?),
             Command::RecordStatement => again(content::<SignedStatement>(parcel)?),
             Command::CompleteThread => again(content::<CompletedThread>(parcel)?),
+            Command::OpenDiscussion => again(content::<OpenedDiscussion>(parcel)?),
+            Command::AppendTurn => again(content::<AppendedTurn>(parcel)?),
+            Command::ResolveDiscussion => again(content::<ResolvedDiscussion>(parcel)?),
             Command::CaptureThread => {
                 let record: CaptureRecord = content(parcel)?;
                 again(PreparedCapture::of(record).ok_or_else(|| damaged(parcel))?)

@@ -9,7 +9,7 @@
 //! | [`client`] | find, start and talk to the daemon of a repository |
 //! | [`local_daemon`] | the life of the process: lock, listener, connections, idle, drain |
 //! | [`grpc_local_impl`] | the services on the wire: protobuf in, domain call, protobuf out |
-//! | [`hook`], [`operation`], [`thread`], [`capture`] | the nouns: types, writes, reads |
+//! | [`hook`], [`operation`], [`thread`], [`capture`], [`discussion`] | the nouns: types, writes, reads |
 //! | [`review`] | what was signed about states: reviews, verdicts, checks |
 //! | [`checkpoint`] | commits and branch moves of plain Git, put into the log |
 //! | [`upkeep`] | dropping what is past its time, checking and mending what is there |
@@ -26,6 +26,7 @@ mod child;
 pub mod cli;
 pub mod client;
 pub mod command;
+pub mod discussion;
 pub mod failure;
 pub mod git;
 pub mod grpc_local_impl;

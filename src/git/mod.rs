@@ -6,6 +6,7 @@ mod checkout;
 mod commit;
 mod config_files;
 mod diff;
+mod files;
 mod filesystem;
 mod filter;
 mod folder_faults;

@@ -15,6 +15,11 @@ impl StateId {
         ObjectId::try_from(bytes).ok().map(Self)
     }
 
+    /// The state of this id in hex; `None` unless it is a whole one.
+    pub fn from_hex(hex: &str) -> Option<Self> {
+        ObjectId::from_hex(hex.as_bytes()).ok().map(Self)
+    }
+
     /// The raw object id, 20 or 32 bytes.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()

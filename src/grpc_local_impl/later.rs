@@ -65,15 +65,6 @@ macro_rules! not_yet_service {
     };
 }
 
-not_yet_service!(v1::discussion_service_server::DiscussionService {
-    open_discussion(OpenDiscussionRequest) -> Discussion as "DiscussionService.OpenDiscussion";
-    append_turn(AppendTurnRequest) -> Discussion as "DiscussionService.AppendTurn";
-    resolve_discussion(ResolveDiscussionRequest) -> Discussion as "DiscussionService.ResolveDiscussion";
-    list_by_state(ListDiscussionsByStateRequest) -> ListDiscussionsResponse as "DiscussionService.ListByState";
-    list_by_symbol(ListDiscussionsBySymbolRequest) -> ListDiscussionsResponse as "DiscussionService.ListBySymbol";
-    get_discussion(GetDiscussionRequest) -> Discussion as "DiscussionService.GetDiscussion";
-} streams {});
-
 not_yet_service!(v1::signal_service_server::SignalService {
     compute_state_signals(ComputeStateSignalsRequest) -> ComputeStateSignalsResponse as "SignalService.ComputeStateSignals";
     get_repo_signal_health(GetRepoSignalHealthRequest) -> RepoSignalHealthReport as "SignalService.GetRepoSignalHealth";

@@ -4,6 +4,7 @@
 mod call;
 mod connection;
 mod daemon;
+mod discussions;
 mod expiry;
 mod hook_run;
 mod hooks;
@@ -39,6 +40,7 @@ use crate::{
     capture::Captures,
     checkpoint::Checkpoints,
     command::Reviver,
+    discussion::Discussions,
     failure::Failure,
     git::{IdentitySource, Repository},
     hook::{HookSettings, Hooks},
@@ -72,6 +74,8 @@ pub struct Services {
     pub hooks: Arc<Hooks>,
     /// Captures and restores.
     pub captures: Arc<Captures>,
+    /// Discussions.
+    pub discussions: Arc<Discussions>,
     /// What plain Git did, for the log.
     pub checkpoints: Arc<Checkpoints>,
     /// The calls that are buffered in transactions.
@@ -120,6 +124,7 @@ impl Services {
         )?;
         let checkpoints = Checkpoints::new(Arc::clone(&places), store.clone(), road.clone());
         Ok(Self {
+            discussions: Arc::new(Discussions::new(Arc::clone(&places))),
             captures: Arc::new(Captures::new(places)),
             checkpoints: Arc::new(checkpoints),
             identity: repository.identity_source(),

@@ -31,6 +31,8 @@ pub const fn code(reason: Reason) -> Code {
         | Reason::ThreadUnknown
         | Reason::StateUnknown
         | Reason::PathUnknown
+        | Reason::AnchorUnknown
+        | Reason::DiscussionUnknown
         | Reason::HookUnknown => Code::NotFound,
         Reason::ThreadExists => Code::AlreadyExists,
         Reason::ThreadMoved
@@ -49,6 +51,7 @@ pub const fn code(reason: Reason) -> Code {
         | Reason::HookReentrant
         | Reason::HookTooDeep
         | Reason::NothingToUndo
+        | Reason::DiscussionResolved
         | Reason::NoWorktree
         | Reason::SignersUnreadable
         | Reason::VerifierUnavailable
@@ -61,6 +64,7 @@ pub const fn code(reason: Reason) -> Code {
         | Reason::AnswerTooLarge
         | Reason::TooManyHooks
         | Reason::TransactionFull
+        | Reason::DiscussionFull
         | Reason::TooManyTransactions
         | Reason::TooManyStreams
         | Reason::HookEventsMissed

@@ -20,6 +20,9 @@ const NEEDS: &[&str] = &[
     // Reviews: what was signed.
     "SELECT state_id FROM review_signature",
     "SELECT state_id FROM review_check",
+    // Discussions: what they were opened against, and what settled them.
+    "SELECT opened_against FROM discussion",
+    "SELECT unhex(resolution ->> '$.state') FROM discussion",
     // Effects under way, which a start may have to undo, and buffered calls: what they name.
     "SELECT state.state_id FROM
          (SELECT unhex(value) AS id FROM intent, json_tree(intent.body)

@@ -264,6 +264,43 @@ const STEPS: &[&str] = &[
     ) STRICT;
     CREATE INDEX review_check_state ON review_check (state_id, id);
 ",
+    "
+    -- Discussions: what they were opened on, and how they were settled (JSON; NULL while open).
+    CREATE TABLE discussion (
+        id             BLOB PRIMARY KEY,
+        file           TEXT NOT NULL,
+        symbol         TEXT NOT NULL,
+        opened_against BLOB NOT NULL,
+        opened_ms      INTEGER NOT NULL,
+        thread         TEXT NOT NULL,
+        visibility     TEXT NOT NULL,
+        resolution     TEXT
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE discussion_turn (
+        discussion   BLOB NOT NULL,
+        number       INTEGER NOT NULL,
+        author_name  TEXT NOT NULL,
+        author_email TEXT NOT NULL,
+        body         TEXT NOT NULL,
+        posted_ms    INTEGER NOT NULL,
+        PRIMARY KEY (discussion, number)
+    ) STRICT, WITHOUT ROWID;
+
+    -- What discussions came to say about the code.
+    CREATE TABLE annotation (
+        id         BLOB PRIMARY KEY,
+        discussion BLOB NOT NULL,
+        file       TEXT NOT NULL,
+        symbol     TEXT NOT NULL,
+        state_id   BLOB,
+        kind       TEXT NOT NULL,
+        content    TEXT NOT NULL,
+        tags       TEXT NOT NULL,
+        made_ms    INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX annotation_file ON annotation (file, symbol);
+",
 ];
 
 /// How many steps the database has taken; refuses one that is not ours or too new. Only reads.

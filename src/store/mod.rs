@@ -5,6 +5,7 @@
 mod chains;
 mod checkpoint;
 mod dedup;
+mod discussions;
 mod engine;
 mod error;
 mod files;
@@ -24,6 +25,7 @@ mod writer;
 
 pub use chains::{ChainRecord, EndedChain, Fate};
 pub use dedup::{DEDUP_RETENTION, OperationDedupStore, Recorded};
+pub use discussions::{AnnotationRecord, DiscussionRecord, Resolution, TurnRecord};
 pub use engine::{Sizes, Store, StoreGuard};
 pub use error::Error;
 pub use health::{Condition, Schema, condition, set_aside};

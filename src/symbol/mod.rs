@@ -5,12 +5,14 @@ mod digest;
 mod extract;
 mod found;
 mod language;
+mod outlines;
 
 use serde::{Deserialize, Serialize};
 
 pub use digest::{Digest, SKETCH_SLOTS, Sketch};
 pub use extract::{NESTING_LIMIT, SIZE_LIMIT, outline};
 pub use language::{LANGUAGES, Language, language_of};
+pub use outlines::Outlines;
 
 /// Rises whenever an outline of the same bytes may come out otherwise: by a grammar, a query, or the
 /// code here. Outlines of another version are made again.

@@ -39,6 +39,7 @@ mod cli_upkeep;
 mod crash;
 mod deep;
 mod diffs;
+mod discussions;
 mod docs;
 mod doctor;
 mod durable;

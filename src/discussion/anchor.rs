@@ -1,0 +1,252 @@
+//! What an anchor names, and following it from state to state: by its name while that is there, else
+//! by its text, and where its text changed as well, to where Git says that its file went.
+
+use std::{collections::BTreeSet, str};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    failure::{Failure, Reason},
+    git::{Compare, Error, GitDir, ObjectId, StateId, compare_trees},
+    symbol::Outlines,
+};
+
+/// Changed files that are searched for a symbol that is no longer where it was.
+const SEARCHED: usize = 500;
+/// Names that an error proposes.
+const PROPOSED: usize = 5;
+
+/// A symbol of a file, or, where `symbol` is empty, the file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Anchor {
+    /// Path from the repository's root.
+    pub file: String,
+    /// Its name, with those of what it lies in.
+    pub symbol: String,
+}
+
+/// What is compared: the text of each definition of a symbol, without its name; or a file's blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Text(Vec<Vec<u8>>);
+
+/// An anchor while it is followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Held {
+    pub anchor: Anchor,
+    /// Its text; the last that it had where it is not there.
+    pub text: Text,
+    pub is_there: bool,
+}
+
+/// What has become of an anchor at a state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Where it is, or was last.
+    pub anchor: Anchor,
+    /// Whether its text is another than when the discussion was opened.
+    pub body_changed: bool,
+    /// Whether it is not there.
+    pub orphaned: bool,
+}
+
+impl Seen {
+    /// As it is where it was opened.
+    pub fn unchanged(anchor: Anchor) -> Self {
+        Self {
+            anchor,
+            body_changed: false,
+            orphaned: false,
+        }
+    }
+}
+
+/// Looks anchors up in the trees of one repository.
+pub(super) struct Looking<'a> {
+    pub git: &'a GitDir,
+    pub outlines: &'a Outlines,
+}
+
+impl Looking<'_> {
+    /// What the anchor names in a tree.
+    pub fn look(&self, tree: ObjectId, anchor: &Anchor) -> Result<Option<Text>, Error> {
+        let path = anchor.file.as_bytes();
+        let Some(blob) = self.git.file_at(tree, path)? else {
+            return Ok(None);
+        };
+        if anchor.symbol.is_empty() {
+            return Ok(Some(Text(vec![blob.as_bytes().to_vec()])));
+        }
+        let outline = self.outlines.of(self.git, path, blob)?;
+        let found = outline.iter().flat_map(|it| it.named(&anchor.symbol));
+        let found: Vec<_> = found.map(|it| it.unnamed.to_vec()).collect();
+        Ok((!found.is_empty()).then_some(Text(found)))
+    }
+
+    /// The anchor, as it is at a state where it must be.
+    ///
+    /// # Errors
+    /// `ANCHOR_UNKNOWN`, with what there is instead.
+    pub fn require(&self, state: StateId, anchor: &Anchor) -> Result<Held, Failure> {
+        let tree = self.git.tree_of(state)?;
+        match self.look(tree, anchor)? {
+            Some(text) => Ok(Held {
+                anchor: anchor.clone(),
+                text,
+                is_there: true,
+            }),
+            None => Err(self.missing(state, tree, anchor)?),
+        }
+    }
+
+    fn missing(&self, state: StateId, tree: ObjectId, anchor: &Anchor) -> Result<Failure, Failure> {
+        let Anchor { file, symbol } = anchor;
+        let (short, path) = (state.short(), file.as_bytes());
+        let Some(blob) = self.git.file_at(tree, path)? else {
+            return Ok(Failure::field(
+                Reason::AnchorUnknown,
+                "anchor.file",
+                format!(
+                    "there is no file `{file}` at {short}; give its path from the repository's root"
+                ),
+            ));
+        };
+        let Some(outline) = self.outlines.of(self.git, path, blob)? else {
+            return Ok(Failure::field(
+                Reason::AnchorUnknown,
+                "anchor.symbol",
+                format!(
+                    "no symbols of `{file}` are known: it is in none of the languages that heddle reads, or larger than 512 KiB; leave the symbol empty to mean the file"
+                ),
+            ));
+        };
+        let last = |name: &str| name.rsplit("::").next().unwrap_or(name).to_lowercase();
+        let wanted = last(symbol);
+        let names: BTreeSet<&str> = outline.definitions.iter().map(|it| &*it.name).collect();
+        let (near, far): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| {
+            let name = last(name);
+            name.contains(&wanted) || wanted.contains(&name)
+        });
+        let proposed: Vec<_> = near.into_iter().chain(far).take(PROPOSED).collect();
+        let instead = match &proposed[..] {
+            [] => "it defines nothing; leave the symbol empty to mean the file".to_owned(),
+            names => format!(
+                "it has `{}`, among {}",
+                names.join("`, `"),
+                outline.definitions.len()
+            ),
+        };
+        Ok(Failure::field(
+            Reason::AnchorUnknown,
+            "anchor.symbol",
+            format!("`{file}` at {short} has no symbol `{symbol}`; {instead}"),
+        ))
+    }
+
+    /// The anchor, one state on.
+    pub fn step(&self, from: ObjectId, to: ObjectId, held: Held) -> Result<Held, Error> {
+        let path = held.anchor.file.as_bytes();
+        let same_file =
+            || Ok::<_, Error>(self.git.file_at(from, path)? == self.git.file_at(to, path)?);
+        if from == to || (held.is_there && same_file()?) {
+            return Ok(held);
+        }
+        if let Some(text) = self.look(to, &held.anchor)? {
+            return Ok(Held {
+                text,
+                is_there: true,
+                ..held
+            });
+        }
+        if let Some(anchor) = self.by_text(from, to, &held)? {
+            return Ok(Held {
+                anchor,
+                is_there: true,
+                ..held
+            });
+        }
+        Ok(match self.by_file(from, to, &held)? {
+            Some((anchor, text)) => Held {
+                anchor,
+                text,
+                is_there: true,
+            },
+            None => Held {
+                is_there: false,
+                ..held
+            },
+        })
+    }
+
+    /// The one place of the files that changed where the anchor's text is new: first of its own name,
+    /// then of its own file.
+    fn by_text(&self, from: ObjectId, to: ObjectId, held: &Held) -> Result<Option<Anchor>, Error> {
+        let symbol = &held.anchor.symbol;
+        let last_name = |name: &str| name.rsplit("::").next().unwrap_or(name).to_owned();
+        let mut found = Vec::new();
+        for change in self.git.diff(from, to, &[])?.iter().take(SEARCHED) {
+            let (Some(after), Ok(file)) = (change.after, str::from_utf8(&change.path)) else {
+                continue;
+            };
+            let mut names = BTreeSet::new();
+            if symbol.is_empty() {
+                let is_it = held.text.0 == [after.id.as_bytes()] && change.before.is_none();
+                names.extend(is_it.then(String::new));
+            } else if let Some(outline) = self.outlines.of(self.git, &change.path, after.id)? {
+                let is_it = |unnamed: &[u8]| held.text.0.iter().any(|it| it == unnamed);
+                let new = outline.definitions.iter().filter(|it| is_it(&it.unnamed));
+                names.extend(new.map(|it| it.name.clone()));
+            }
+            for name in names {
+                let anchor = Anchor {
+                    file: file.to_owned(),
+                    symbol: name,
+                };
+                if symbol.is_empty() || self.look(from, &anchor)?.is_none() {
+                    found.push(anchor);
+                }
+            }
+        }
+        found.sort_by_key(|it| {
+            let same_name = last_name(&it.symbol) == last_name(symbol);
+            (!same_name, it.file != held.anchor.file)
+        });
+        Ok(found.into_iter().next())
+    }
+
+    /// The anchor's symbol in what Git takes for its file.
+    fn by_file(
+        &self,
+        from: ObjectId,
+        to: ObjectId,
+        held: &Held,
+    ) -> Result<Option<(Anchor, Text)>, Error> {
+        if self.git.file_at(to, held.anchor.file.as_bytes())?.is_some() {
+            return Ok(None);
+        }
+        let asked = Compare {
+            from,
+            to,
+            // Renames do not depend on attributes.
+            worktree: None,
+            paths: &[],
+            patch: false,
+            after: "",
+            limit: usize::MAX,
+            patch_bytes: 0,
+        };
+        let compared = compare_trees(self.git, &asked)?;
+        let moved = compared.changes.into_iter().find(|change| {
+            let old = change.old_path.as_ref();
+            old.is_some_and(|old| *old == held.anchor.file.as_bytes())
+        });
+        let Some(Ok(file)) = moved.map(|change| String::from_utf8(change.path.into())) else {
+            return Ok(None);
+        };
+        let anchor = Anchor {
+            file,
+            symbol: held.anchor.symbol.clone(),
+        };
+        let text = self.look(to, &anchor)?;
+        Ok(text.map(|text| (anchor, text)))
+    }
+}
