@@ -4,6 +4,7 @@ mod agent;
 mod capture;
 mod changes;
 mod diff;
+mod discuss;
 mod doctor;
 mod gc;
 mod here;
@@ -108,6 +109,9 @@ enum Command {
     /// Threads: named lines of states, one for each piece of work
     #[command(subcommand)]
     Thread(thread::ThreadCommand),
+    /// Discussions of symbols and files, which follow them wherever they go
+    #[command(subcommand)]
+    Discuss(discuss::DiscussCommand),
     /// Transactions: calls that happen all together, or not at all
     #[command(subcommand)]
     Txn(txn::TxnCommand),
@@ -237,6 +241,7 @@ fn run(cli: Cli) -> Result {
         Command::Thread(command) => block_on(thread::run(&common, command)),
         Command::Txn(command) => block_on(txn::run(&common, command)),
         Command::Review(command) => block_on(review::run(&common, command)),
+        Command::Discuss(command) => block_on(discuss::run(&common, command)),
         Command::Gc(args) => block_on(gc::run(&common, args)),
         Command::Doctor(args) => block_on(doctor::run(&common, args)),
         Command::Completions(args) => shell::completions(&common, args),

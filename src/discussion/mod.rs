@@ -109,15 +109,15 @@ fn check_body(body: &str, field: &'static str) -> Result<(), Failure> {
     Err(Failure::field(Reason::InvalidField, field, fault))
 }
 
-/// Reads the id of a discussion.
+/// Reads the id of a discussion, which is in this field of the request.
 ///
 /// # Errors
 /// When it is none.
-pub fn parse_id(text: &str) -> Result<Uuid, Failure> {
+pub fn parse_id(text: &str, field: &'static str) -> Result<Uuid, Failure> {
     Uuid::try_parse(text).map_err(|_| {
         Failure::field(
             Reason::InvalidField,
-            "discussion_id",
+            field,
             format!(
                 "{:?} is no id of a discussion: those are UUIDs, and `heddle discuss list` has them",
                 text.chars().take(64).collect::<String>()

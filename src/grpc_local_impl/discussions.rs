@@ -79,7 +79,7 @@ impl DiscussionService for Arc<Services> {
         let append = AppendTurn::new(
             Arc::clone(&self.discussions),
             asked.repo_path,
-            parse_id(&asked.discussion_id)?,
+            parse_id(&asked.discussion_id, "discussion_id")?,
             &asked.body,
             &self.caller(&request)?.actor,
         )?;
@@ -101,7 +101,7 @@ impl DiscussionService for Arc<Services> {
         let resolve = ResolveDiscussion::new(
             Arc::clone(&self.discussions),
             asked.repo_path,
-            parse_id(&asked.discussion_id)?,
+            parse_id(&asked.discussion_id, "discussion_id")?,
             settlement(asked.resolution)?,
         )?;
         self.change(
@@ -120,11 +120,11 @@ impl DiscussionService for Arc<Services> {
         let peer = request.extensions().get::<ConnectionCalls>().cloned();
         let asked = request.into_inner();
         let filter = Filter::parse(&asked.status)?;
-        let repo_path = asked.repo_path.clone();
+        let (repo_path, after) = (asked.repo_path.clone(), asked.after_id.clone());
         let list = move |discussions: &Discussions| {
             discussions.at(&asked.repo_path, &asked.state_id, filter)
         };
-        self.list(peer, &repo_path, list).await
+        self.list(peer, &repo_path, &after, list).await
     }
 
     async fn list_by_symbol(
@@ -134,10 +134,10 @@ impl DiscussionService for Arc<Services> {
         let peer = request.extensions().get::<ConnectionCalls>().cloned();
         let asked = request.into_inner();
         let (filter, anchor) = (Filter::parse(&asked.status)?, anchor(asked.anchor)?);
-        let repo_path = asked.repo_path.clone();
+        let (repo_path, after) = (asked.repo_path.clone(), asked.after_id.clone());
         let list =
             move |discussions: &Discussions| discussions.of(&asked.repo_path, &anchor, filter);
-        self.list(peer, &repo_path, list).await
+        self.list(peer, &repo_path, &after, list).await
     }
 
     async fn get_discussion(
@@ -146,7 +146,7 @@ impl DiscussionService for Arc<Services> {
     ) -> Result<Response<v1::Discussion>, Status> {
         let asked = request.into_inner();
         self.check_repository(&asked.repo_path).await?;
-        let id = parse_id(&asked.discussion_id)?;
+        let id = parse_id(&asked.discussion_id, "discussion_id")?;
         let discussions = Arc::clone(&self.discussions);
         let look = move || discussions.one(id, &asked.repo_path, &asked.state_id);
         Ok(Response::new(to_proto(&blocking(look).await?)))
@@ -158,12 +158,22 @@ impl Services {
         &self,
         peer: Option<ConnectionCalls>,
         repo_path: &str,
+        after: &str,
         list: impl FnOnce(&Discussions) -> Result<Vec<Discussion>, Failure> + Send + 'static,
     ) -> Result<Response<v1::ListDiscussionsResponse>, Status> {
         self.check_repository(repo_path).await?;
         let place = self.place_for_large(peer.as_ref()).await?;
         let discussions = Arc::clone(&self.discussions);
         let all = blocking(move || list(&discussions)).await?;
+        let begin = match after {
+            "" => 0,
+            // Ids are in the order of the list.
+            after => {
+                let after = parse_id(after, "after_id")?;
+                all.partition_point(|it| it.record.id <= after)
+            }
+        };
+        let all = &all[begin..];
         let count = all.len();
         let discussions = fitting(all.iter().map(to_proto));
         Ok(place.send(v1::ListDiscussionsResponse {

@@ -115,9 +115,9 @@ impl ReadTx<'_> {
         Ok(found.optional()?)
     }
 
-    /// Every discussion, in the order of their opening.
+    /// Every discussion, in the order of their ids, which is that of their opening.
     pub(crate) fn discussions(&self) -> Result<Vec<DiscussionRecord>, Error> {
-        let query = format!("SELECT {DISCUSSION} FROM discussion ORDER BY opened_ms, id");
+        let query = format!("SELECT {DISCUSSION} FROM discussion ORDER BY id");
         let mut statement = self.connection.prepare_cached(&query)?;
         let found = statement.query_map([], discussion)?;
         Ok(found.collect::<Result<_, _>>()?)

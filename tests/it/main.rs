@@ -32,6 +32,7 @@ mod checkpoints;
 mod cli;
 mod cli_capture;
 mod cli_diff;
+mod cli_discuss;
 mod cli_restore;
 mod cli_shell;
 mod cli_thread;
