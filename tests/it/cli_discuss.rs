@@ -97,7 +97,8 @@ fn what_is_not_there_is_said_with_what_is() {
         .heddle(["discuss", "open", "src/io.py:loads", "-m", "x"])
         .fails_with(1);
     assert!(missing.contains("it has `load`"), "{missing}");
-    let nobody = repo.heddle(["discuss", "show", "abcdef"]).fails_with(2);
+    let nobody = repo.heddle(["discuss", "show", "abcdef"]).fails_with(1);
+    assert!(nobody.contains("error[DISCUSSION_UNKNOWN]"), "{nobody}");
     assert!(
         nobody.contains("`heddle discuss list --status all`"),
         "{nobody}"

@@ -4,8 +4,8 @@
 use std::{env, fs, path::Path};
 
 use heddle_agent::{
-    failure::Reason, grpc_local_impl, hook, local_daemon, mutation, operation, review, store,
-    transaction,
+    discussion, failure::Reason, grpc_local_impl, hook, local_daemon, mutation, operation, review,
+    store, symbol, transaction,
 };
 
 use crate::harness::{HEDDLE, Ran, TestRepo, run};
@@ -143,6 +143,17 @@ fn the_reviews_of_the_readme_work_as_they_stand() {
 }
 
 #[test]
+fn the_discussions_of_the_readme_work_as_they_stand() {
+    let repo = TestRepo::new();
+    let mut blocks = blocks("sh").into_iter();
+    let discussions = blocks.find(|block| block.contains("discuss resolve"));
+    let said = shell(&repo, discussions.unwrap()).ok();
+    for told in ["load.py:load  open, orphaned", "load.py:load  annotated"] {
+        assert!(said.contains(told), "{said}");
+    }
+}
+
+#[test]
 fn the_transactions_of_the_readme_work_as_they_stand() {
     let repo = TestRepo::new();
     let blocks = blocks("sh").into_iter();
@@ -220,6 +231,18 @@ fn the_limits_of_the_readme_are_those_of_the_code() {
         (
             "public key, and signature",
             format!("{} KiB", review::PROOF_LIMIT / 1024),
+        ),
+        (
+            "source file whose symbols are known",
+            format!("{} KiB", symbol::SIZE_LIMIT / 1024),
+        ),
+        (
+            "a turn of a discussion, an annotation",
+            format!("{} KiB", discussion::BODY_LIMIT / 1024),
+        ),
+        (
+            "all turns of a discussion",
+            format!("{} MiB", discussion::DISCUSSION_BYTES / MIB),
         ),
         (
             "time of a signed statement",
