@@ -142,14 +142,48 @@ impl Looking<'_> {
         ))
     }
 
-    /// The anchor, one state on.
-    pub fn step(&self, from: ObjectId, to: ObjectId, held: Held) -> Result<Held, Error> {
-        let path = held.anchor.file.as_bytes();
-        let same_file =
-            || Ok::<_, Error>(self.git.file_at(from, path)? == self.git.file_at(to, path)?);
-        if from == to || (held.is_there && same_file()?) {
+    /// The anchor at the last of the states, as it was at the first. While its file is the same it is
+    /// too, so the states where that changes are found by halving; while it is not there, it is looked
+    /// for by its name.
+    pub fn follow(&self, line: &[StateId], mut held: Held) -> Result<Held, Error> {
+        let Some(last) = line.len().checked_sub(1) else {
             return Ok(held);
+        };
+        let mut at = 0;
+        while at < last {
+            if !held.is_there {
+                at += 1;
+                if let Some(text) = self.look(self.git.tree_of(line[at])?, &held.anchor)? {
+                    (held.text, held.is_there) = (text, true);
+                }
+                continue;
+            }
+            let file = |at: usize| {
+                let tree = self.git.tree_of(line[at])?;
+                self.git.file_at(tree, held.anchor.file.as_bytes())
+            };
+            let here = file(at)?;
+            if file(last)? == here {
+                break;
+            }
+            let (mut same, mut other) = (at, last);
+            while other - same > 1 {
+                let middle = same + (other - same) / 2;
+                if file(middle)? == here {
+                    same = middle;
+                } else {
+                    other = middle;
+                }
+            }
+            let [from, to] = [line[same], line[other]].map(|state| self.git.tree_of(state));
+            held = self.step(from?, to?, held)?;
+            at = other;
         }
+        Ok(held)
+    }
+
+    /// The anchor, one state on, whose file is another there.
+    fn step(&self, from: ObjectId, to: ObjectId, held: Held) -> Result<Held, Error> {
         if let Some(text) = self.look(to, &held.anchor)? {
             return Ok(Held {
                 text,

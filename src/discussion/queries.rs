@@ -1,26 +1,16 @@
 //! Reading discussions, as they look at a state.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{
-    Anchor, Discussion, DiscussionRecord, Seen,
-    anchor::{Held, Looking},
-    unknown,
-};
+use super::{Anchor, Discussion, DiscussionRecord, Seen, anchor::Looking, unknown};
 use crate::{
     failure::{Failure, Reason},
-    git::{GitDir, StateId},
+    git::{GitDir, LinesTo, StateId},
     symbol::Outlines,
     thread::{Places, state_of_id},
 };
-
-/// Anchors that are remembered, so that the next state costs one step.
-const REMEMBERED: usize = 10_000;
 
 /// Which discussions are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +61,6 @@ impl Filter {
 pub struct Discussions {
     places: Arc<Places>,
     outlines: Outlines,
-    held: Mutex<HashMap<(Uuid, StateId), Held>>,
 }
 
 impl Discussions {
@@ -80,7 +69,6 @@ impl Discussions {
         Self {
             places,
             outlines: Outlines::default(),
-            held: Mutex::default(),
         }
     }
 
@@ -108,7 +96,8 @@ impl Discussions {
         let (Some(record), turns) = found else {
             return Err(unknown(id));
         };
-        let seen = self.seen(&self.places.git()?, &record, at)?;
+        let git = self.places.git()?;
+        let seen = self.seen(&git, &record, &mut LinesTo::new(&git, at))?;
         Ok(Discussion {
             record,
             turns,
@@ -137,9 +126,10 @@ impl Discussions {
             at => at?,
         };
         let git = self.places.git()?;
+        let mut lines = LinesTo::new(&git, at);
         let mut found = Vec::new();
         for record in records {
-            let seen = self.seen(&git, &record, at)?;
+            let seen = self.seen(&git, &record, &mut lines)?;
             let discussion = Discussion {
                 turns: store.read(|tx| tx.turns(record.id))?,
                 record,
@@ -167,12 +157,12 @@ impl Discussions {
         Ok(all)
     }
 
-    /// What has become of a discussion's symbol at a state.
-    pub(super) fn seen(
+    /// What has become of a discussion's symbol at the state that the lines lead to.
+    fn seen(
         &self,
         git: &GitDir,
         record: &DiscussionRecord,
-        at: StateId,
+        lines: &mut LinesTo<'_>,
     ) -> Result<Seen, Failure> {
         let opened = StateId::from_bytes(&record.opened_against).ok_or_else(|| {
             Failure::new(
@@ -181,43 +171,13 @@ impl Discussions {
             )
         })?;
         let looking = self.looking(git);
-        let first = match self.remembered(record.id, opened) {
-            Some(held) => held,
-            None => looking.require(opened, &record.anchor())?,
-        };
-        let line = git.line_between(opened, at)?;
-        let known = |state: &StateId| self.remembered(record.id, *state);
-        let begin = line.iter().enumerate().rev();
-        let begun = begin.filter_map(|(n, state)| Some((n + 1, *state, known(state)?)));
-        let (next, mut from, mut held) =
-            begun
-                .into_iter()
-                .next()
-                .unwrap_or((0, opened, first.clone()));
-        for &state in &line[next..] {
-            held = looking.step(git.tree_of(from)?, git.tree_of(state)?, held)?;
-            from = state;
-        }
-        self.remember(record.id, opened, first.clone());
-        self.remember(record.id, at, held.clone());
+        let first = looking.require(opened, &record.anchor())?;
+        let held = looking.follow(&lines.from(opened)?, first.clone())?;
         Ok(Seen {
             body_changed: held.text != first.text,
             orphaned: !held.is_there,
             anchor: held.anchor,
         })
-    }
-
-    fn remembered(&self, id: Uuid, at: StateId) -> Option<Held> {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.get(&(id, at)).cloned()
-    }
-
-    fn remember(&self, id: Uuid, at: StateId, now: Held) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.len() >= REMEMBERED {
-            held.clear();
-        }
-        held.insert((id, at), now);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Single files of a state, and the line of commits that leads from one state to another.
 
+use std::collections::{HashMap, HashSet};
+
 use gix::{ObjectId, bstr::ByteSlice, objs::Kind};
 
 use super::{Error, GitDir, StateId};
@@ -41,39 +43,6 @@ impl GitDir {
         Ok(Some(blob.take_data()))
     }
 
-    /// The states to go through from one to another, the other with them and the one without: along
-    /// first parents, back to where both lines meet and then on. Where they do not meet within 5,000
-    /// commits there is nothing between them.
-    ///
-    /// # Errors
-    /// When a commit cannot be read.
-    pub fn line_between(&self, from: StateId, to: StateId) -> Result<Vec<StateId>, Error> {
-        let (mut back, mut on) = (vec![from], vec![to]);
-        loop {
-            if let Some(at) = back.iter().position(|it| Some(it) == on.last()) {
-                return Ok(joined(&back[..=at], &on));
-            }
-            if let Some(at) = on.iter().position(|it| Some(it) == back.last()) {
-                return Ok(joined(&back, &on[..=at]));
-            }
-            let ended = [&mut back, &mut on].map(|line| self.go_back(line));
-            let [back_ended, on_ended] = ended;
-            if (back_ended? && on_ended?) || on.len() + back.len() > LINE_LIMIT {
-                return Ok(vec![to]);
-            }
-        }
-    }
-
-    /// Whether the line has come to its end.
-    fn go_back(&self, line: &mut Vec<StateId>) -> Result<bool, Error> {
-        let Some(&last) = line.last() else {
-            return Ok(true);
-        };
-        let parent = self.first_parent(last)?;
-        line.extend(parent);
-        Ok(parent.is_none())
-    }
-
     /// The first parent of a commit.
     ///
     /// # Errors
@@ -88,8 +57,76 @@ impl GitDir {
     }
 }
 
-/// Two lines whose last states are one and the same, without the first of the first.
-fn joined(back: &[StateId], on: &[StateId]) -> Vec<StateId> {
-    let on = on.iter().rev().skip(1);
-    back.iter().skip(1).chain(on).copied().collect()
+/// The lines of states that lead to one state, along first parents.
+pub struct LinesTo<'a> {
+    git: &'a GitDir,
+    /// The state, and its ancestors as far as they were needed.
+    chain: Vec<StateId>,
+    places: HashMap<StateId, usize>,
+    is_whole: bool,
+}
+
+impl<'a> LinesTo<'a> {
+    /// Lines to this state.
+    pub fn new(git: &'a GitDir, to: StateId) -> Self {
+        Self {
+            git,
+            chain: vec![to],
+            places: HashMap::from([(to, 0)]),
+            is_whole: false,
+        }
+    }
+
+    /// The states from one to the other, both with them: back to where their lines meet, and on from
+    /// there. Where they do not meet within 5,000 commits there is nothing between them.
+    ///
+    /// # Errors
+    /// When a commit cannot be read.
+    pub fn from(&mut self, from: StateId) -> Result<Vec<StateId>, Error> {
+        let (mut back, mut seen) = (vec![from], HashSet::from([from]));
+        let mut last = Some(from);
+        while back.len() < LINE_LIMIT {
+            if let Some(&at) = last.and_then(|last| self.places.get(&last)) {
+                return Ok(joined(back, &self.chain[..at]));
+            }
+            last = match last {
+                Some(last) => self.git.first_parent(last)?,
+                None => None,
+            };
+            back.extend(last);
+            seen.extend(last);
+            let Some(older) = self.extend()? else {
+                match last {
+                    Some(_) => continue,
+                    None => break,
+                }
+            };
+            if seen.contains(&older) {
+                back.truncate(back.iter().take_while(|it| **it != older).count() + 1);
+                return Ok(joined(back, &self.chain[..self.chain.len() - 1]));
+            }
+        }
+        Ok(vec![from, self.chain[0]])
+    }
+
+    /// The next older state of the chain, if it has one and is not long enough.
+    fn extend(&mut self) -> Result<Option<StateId>, Error> {
+        let newest = self.chain.last().filter(|_| !self.is_whole);
+        let older = match newest {
+            Some(&newest) if self.chain.len() < LINE_LIMIT => self.git.first_parent(newest)?,
+            _ => None,
+        };
+        self.is_whole = older.is_none();
+        if let Some(older) = older {
+            self.places.insert(older, self.chain.len());
+            self.chain.push(older);
+        }
+        Ok(older)
+    }
+}
+
+/// What leads back to a state, and what leads on from it, newest first.
+fn joined(mut back: Vec<StateId>, on: &[StateId]) -> Vec<StateId> {
+    back.extend(on.iter().rev());
+    back
 }

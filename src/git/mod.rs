@@ -44,6 +44,7 @@ pub use checkout::{
 };
 pub use commit::{CommitText, new_change_id};
 pub use diff::{Change, Entry, GraftError};
+pub use files::LinesTo;
 pub use folder_faults::FolderFault;
 pub use folders::{ADDRESS_SUFFIX, Created, Folders};
 pub use freed::{Freed, KeptTips};
