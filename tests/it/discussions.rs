@@ -22,20 +22,20 @@ use crate::{
     states::{captured, hex},
 };
 
-type Client = DiscussionServiceClient<Channel>;
+pub type Client = DiscussionServiceClient<Channel>;
 
-fn client(channel: &Channel) -> Client {
+pub fn client(channel: &Channel) -> Client {
     DiscussionServiceClient::new(channel.clone())
 }
 
-fn place(file: &str, symbol: &str) -> Option<PathSymbolRef> {
+pub fn place(file: &str, symbol: &str) -> Option<PathSymbolRef> {
     Some(PathSymbolRef {
         file: file.into(),
         symbol: symbol.into(),
     })
 }
 
-fn opening(file: &str, symbol: &str) -> OpenDiscussionRequest {
+pub fn opening(file: &str, symbol: &str) -> OpenDiscussionRequest {
     OpenDiscussionRequest {
         anchor: place(file, symbol),
         body: "why?".into(),
@@ -43,11 +43,11 @@ fn opening(file: &str, symbol: &str) -> OpenDiscussionRequest {
     }
 }
 
-async fn open(channel: &Channel, request: OpenDiscussionRequest) -> Result<Discussion, Status> {
+pub async fn open(channel: &Channel, request: OpenDiscussionRequest) -> Result<Discussion, Status> {
     Ok(client(channel).open_discussion(request).await?.into_inner())
 }
 
-async fn reply(channel: &Channel, id: &str, body: &str) -> Result<Discussion, Status> {
+pub async fn reply(channel: &Channel, id: &str, body: &str) -> Result<Discussion, Status> {
     let request = AppendTurnRequest {
         discussion_id: id.into(),
         body: body.into(),
@@ -56,7 +56,7 @@ async fn reply(channel: &Channel, id: &str, body: &str) -> Result<Discussion, St
     Ok(client(channel).append_turn(request).await?.into_inner())
 }
 
-async fn settle(
+pub async fn settle(
     channel: &Channel,
     id: &str,
     how: resolve::Resolution,
@@ -70,13 +70,13 @@ async fn settle(
     Ok(client.resolve_discussion(request).await?.into_inner())
 }
 
-fn dismissed(reason: &str) -> resolve::Resolution {
+pub fn dismissed(reason: &str) -> resolve::Resolution {
     resolve::Resolution::Dismissed(resolve::ResolveDismissed {
         reason: reason.into(),
     })
 }
 
-async fn at(channel: &Channel, id: &str, state: &[u8]) -> Discussion {
+pub async fn at(channel: &Channel, id: &str, state: &[u8]) -> Discussion {
     let request = GetDiscussionRequest {
         discussion_id: id.into(),
         state_id: state.to_vec(),
@@ -86,7 +86,7 @@ async fn at(channel: &Channel, id: &str, state: &[u8]) -> Discussion {
     found.unwrap().into_inner()
 }
 
-async fn listed(channel: &Channel, status: &str) -> Vec<String> {
+pub async fn listed(channel: &Channel, status: &str) -> Vec<String> {
     let request = ListDiscussionsByStateRequest {
         status: status.into(),
         ..Default::default()
@@ -97,7 +97,7 @@ async fn listed(channel: &Channel, status: &str) -> Vec<String> {
 }
 
 /// `file symbol`, and what is said of it.
-fn seen(discussion: &Discussion) -> String {
+pub fn seen(discussion: &Discussion) -> String {
     let anchor = discussion.anchor.as_ref().unwrap();
     let mut seen = format!("{} {}", anchor.file, anchor.symbol);
     if discussion.body_changed_since_open {
@@ -109,7 +109,7 @@ fn seen(discussion: &Discussion) -> String {
     seen
 }
 
-fn commit(repo: &TestRepo, message: &str) -> Vec<u8> {
+pub fn commit(repo: &TestRepo, message: &str) -> Vec<u8> {
     repo.git(&["add", "-A"]);
     repo.git(&["commit", "-qm", message]);
     let id = repo.git(&["rev-parse", "HEAD"]);
@@ -119,7 +119,7 @@ fn commit(repo: &TestRepo, message: &str) -> Vec<u8> {
         .collect()
 }
 
-const CACHE: &str = "\
+pub const CACHE: &str = "\
 pub struct Cache { entries: Vec<u8> }
 
 impl Cache {

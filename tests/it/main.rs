@@ -41,6 +41,7 @@ mod crash;
 mod deep;
 mod diffs;
 mod discussions;
+mod discussions_elsewhere;
 mod docs;
 mod doctor;
 mod durable;
