@@ -1,20 +1,22 @@
 //! What an anchor names, and following it from state to state: by its name while that is there, else
 //! by its text, and where its text changed as well, to where Git says that its file went.
 
-use std::{collections::BTreeSet, str};
+use std::{borrow::Cow, collections::BTreeSet, str};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     failure::{Failure, Reason},
     git::{Compare, Error, GitDir, ObjectId, StateId, compare_trees},
-    symbol::Outlines,
+    symbol::{Outlines, language_of},
 };
 
 /// Changed files that are searched for a symbol that is no longer where it was.
 const SEARCHED: usize = 500;
 /// Names that an error proposes.
 const PROPOSED: usize = 5;
+/// Letters of a name that an error repeats.
+const SHOWN: usize = 256;
 
 /// A symbol of a file, or, where `symbol` is empty, the file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -36,6 +38,17 @@ pub(super) struct Held {
     /// Its text; the last that it had where it is not there.
     pub text: Text,
     pub is_there: bool,
+}
+
+impl Held {
+    /// One that is there.
+    pub fn new(anchor: Anchor, text: Text) -> Self {
+        Self {
+            anchor,
+            text,
+            is_there: true,
+        }
+    }
 }
 
 /// What has become of an anchor at a state.
@@ -82,25 +95,22 @@ impl Looking<'_> {
         Ok((!found.is_empty()).then_some(Text(found)))
     }
 
-    /// The anchor, as it is at a state where it must be.
+    /// Makes sure that the anchor is there at a state.
     ///
     /// # Errors
     /// `ANCHOR_UNKNOWN`, with what there is instead.
-    pub fn require(&self, state: StateId, anchor: &Anchor) -> Result<Held, Failure> {
+    pub fn require(&self, state: StateId, anchor: &Anchor) -> Result<(), Failure> {
         let tree = self.git.tree_of(state)?;
         match self.look(tree, anchor)? {
-            Some(text) => Ok(Held {
-                anchor: anchor.clone(),
-                text,
-                is_there: true,
-            }),
+            Some(_) => Ok(()),
             None => Err(self.missing(state, tree, anchor)?),
         }
     }
 
     fn missing(&self, state: StateId, tree: ObjectId, anchor: &Anchor) -> Result<Failure, Failure> {
-        let Anchor { file, symbol } = anchor;
-        let (short, path) = (state.short(), file.as_bytes());
+        let path = anchor.file.as_bytes();
+        let [file, symbol] = [&anchor.file, &anchor.symbol].map(|name| shown(name));
+        let short = state.short();
         let Some(blob) = self.git.file_at(tree, path)? else {
             return Ok(Failure::field(
                 Reason::AnchorUnknown,
@@ -120,13 +130,14 @@ impl Looking<'_> {
             ));
         };
         let last = |name: &str| name.rsplit("::").next().unwrap_or(name).to_lowercase();
-        let wanted = last(symbol);
+        let wanted = last(&anchor.symbol);
         let names: BTreeSet<&str> = outline.definitions.iter().map(|it| &*it.name).collect();
         let (near, far): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| {
             let name = last(name);
             name.contains(&wanted) || wanted.contains(&name)
         });
-        let proposed: Vec<_> = near.into_iter().chain(far).take(PROPOSED).collect();
+        let proposed = near.into_iter().chain(far).take(PROPOSED);
+        let proposed: Vec<_> = proposed.map(shown).collect();
         let instead = match &proposed[..] {
             [] => "it defines nothing; leave the symbol empty to mean the file".to_owned(),
             names => format!(
@@ -199,11 +210,7 @@ impl Looking<'_> {
             });
         }
         Ok(match self.by_file(from, to, &held)? {
-            Some((anchor, text)) => Held {
-                anchor,
-                text,
-                is_there: true,
-            },
+            Some((anchor, text)) => Held::new(anchor, text),
             None => Held {
                 is_there: false,
                 ..held
@@ -211,13 +218,20 @@ impl Looking<'_> {
         })
     }
 
-    /// The one place of the files that changed where the anchor's text is new: first of its own name,
-    /// then of its own file.
+    /// A place of the files that changed where the anchor's text is new: first of its own name, then of
+    /// its own file.
     fn by_text(&self, from: ObjectId, to: ObjectId, held: &Held) -> Result<Option<Anchor>, Error> {
         let symbol = &held.anchor.symbol;
         let last_name = |name: &str| name.rsplit("::").next().unwrap_or(name).to_owned();
         let mut found = Vec::new();
-        for change in self.git.diff(from, to, &[])?.iter().take(SEARCHED) {
+        let mut changes = self.git.diff(from, to, &[])?;
+        // Links and submodules have no symbols, and the blob of a submodule is not here.
+        changes.retain(|change| {
+            let has_symbols = symbol.is_empty() || language_of(&change.path).is_some();
+            change.after.is_some_and(|it| it.is_file()) && has_symbols
+        });
+        changes.sort_by_key(|change| change.path != held.anchor.file.as_bytes());
+        for change in changes.iter().take(SEARCHED) {
             let (Some(after), Ok(file)) = (change.after, str::from_utf8(&change.path)) else {
                 continue;
             };
@@ -282,5 +296,13 @@ impl Looking<'_> {
         };
         let text = self.look(to, &anchor)?;
         Ok(text.map(|text| (anchor, text)))
+    }
+}
+
+/// A name as an error repeats it, which is not to be as long as whatever was asked.
+fn shown(name: &str) -> Cow<'_, str> {
+    match name.char_indices().nth(SHOWN) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &name[..end])),
+        None => Cow::Borrowed(name),
     }
 }

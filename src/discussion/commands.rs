@@ -246,8 +246,8 @@ impl Mutation for AppendedTurn {
     fn apply(&mut self, tx: &WriteTx<'_>) -> Result<Discussion, Failure> {
         let record = still_open(tx, self.id)?;
         let mut turns = tx.reads().turns(self.id)?;
-        let bytes: usize = turns.iter().map(|turn| turn.body.len()).sum();
-        if bytes + self.turn.body.len() > DISCUSSION_BYTES {
+        let bytes: usize = turns.iter().map(TurnRecord::bytes).sum();
+        if bytes + self.turn.bytes() > DISCUSSION_BYTES {
             return Err(Failure::new(
                 Reason::DiscussionFull,
                 format!(

@@ -21,7 +21,7 @@ pub use crate::store::{DiscussionRecord, Resolution, TurnRecord};
 
 /// Bytes of one turn, and of an annotation.
 pub const BODY_LIMIT: usize = 64 * 1024;
-/// Bytes of all turns of a discussion.
+/// Bytes of all turns of a discussion, with who said them.
 pub const DISCUSSION_BYTES: usize = 1024 * 1024;
 
 /// A discussion, seen at a state.

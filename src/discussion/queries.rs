@@ -4,13 +4,20 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Anchor, Discussion, DiscussionRecord, Seen, anchor::Looking, unknown};
+use super::{
+    Anchor, Discussion, DiscussionRecord, Seen, TurnRecord,
+    anchor::{Held, Looking},
+    unknown,
+};
 use crate::{
     failure::{Failure, Reason},
     git::{GitDir, LinesTo, StateId},
     symbol::Outlines,
     thread::{Places, state_of_id},
 };
+
+/// Bytes of turns that are read for one answer: more than one may have.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Which discussions are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,11 +54,11 @@ impl Filter {
         }
     }
 
-    fn lets(self, discussion: &Discussion) -> bool {
+    fn lets(self, record: &DiscussionRecord, seen: &Seen) -> bool {
         match self {
-            Self::Open => discussion.record.resolution.is_none(),
-            Self::Resolved => discussion.record.resolution.is_some(),
-            Self::Orphaned => discussion.seen.orphaned,
+            Self::Open => record.resolution.is_none(),
+            Self::Resolved => record.resolution.is_some(),
+            Self::Orphaned => seen.orphaned,
             Self::All => true,
         }
     }
@@ -105,8 +112,8 @@ impl Discussions {
         })
     }
 
-    /// All that the filter lets through, as they look at a state, in the order of their opening.
-    /// Blocks.
+    /// Those that the filter lets through, as they look at a state, in the order of their opening, and
+    /// after the one of this id: as many as fill an answer. Blocks.
     ///
     /// # Errors
     /// When the state is none, or Git or the store cannot be read.
@@ -115,9 +122,23 @@ impl Discussions {
         repo_path: &str,
         state: &[u8],
         filter: Filter,
+        after: Option<Uuid>,
+    ) -> Result<Vec<Discussion>, Failure> {
+        self.page(repo_path, state, after, |record, seen| {
+            filter.lets(record, seen)
+        })
+    }
+
+    fn page(
+        &self,
+        repo_path: &str,
+        state: &[u8],
+        after: Option<Uuid>,
+        lets: impl Fn(&DiscussionRecord, &Seen) -> bool,
     ) -> Result<Vec<Discussion>, Failure> {
         let store = self.places.store();
-        let records = store.read(|tx| tx.discussions())?;
+        let mut records = store.read(|tx| tx.discussions())?;
+        records.retain(|record| after.is_none_or(|after| record.id > after));
         let at = match state_of_id(&self.places, repo_path, state, "state_id") {
             // Before the first state there is nothing to discuss.
             Err(failure) if state.is_empty() && failure.reason == Reason::StateUnknown => {
@@ -127,22 +148,27 @@ impl Discussions {
         };
         let git = self.places.git()?;
         let mut lines = LinesTo::new(&git, at);
-        let mut found = Vec::new();
+        let (mut found, mut bytes) = (Vec::new(), 0);
         for record in records {
             let seen = self.seen(&git, &record, &mut lines)?;
-            let discussion = Discussion {
-                turns: store.read(|tx| tx.turns(record.id))?,
+            if !lets(&record, &seen) {
+                continue;
+            }
+            let turns = store.read(|tx| tx.turns(record.id))?;
+            bytes += turns.iter().map(TurnRecord::bytes).sum::<usize>();
+            found.push(Discussion {
+                turns,
                 record,
                 seen,
-            };
-            if filter.lets(&discussion) {
-                found.push(discussion);
+            });
+            if bytes > PAGE_BYTES {
+                break;
             }
         }
         Ok(found)
     }
 
-    /// Those of a symbol: opened on it, or on what it was before. Blocks.
+    /// Those of a symbol: opened on it, or on what it was before; a page, as of [`Self::at`]. Blocks.
     ///
     /// # Errors
     /// When Git or the store cannot be read.
@@ -151,10 +177,11 @@ impl Discussions {
         repo_path: &str,
         anchor: &Anchor,
         filter: Filter,
+        after: Option<Uuid>,
     ) -> Result<Vec<Discussion>, Failure> {
-        let mut all = self.at(repo_path, &[], filter)?;
-        all.retain(|it| it.seen.anchor == *anchor || it.record.anchor() == *anchor);
-        Ok(all)
+        self.page(repo_path, &[], after, |record, seen| {
+            filter.lets(record, seen) && (seen.anchor == *anchor || record.anchor() == *anchor)
+        })
     }
 
     /// What has become of a discussion's symbol at the state that the lines lead to.
@@ -170,11 +197,23 @@ impl Discussions {
                 format!("the discussion {} is damaged in the database", record.id),
             )
         })?;
-        let looking = self.looking(git);
-        let first = looking.require(opened, &record.anchor())?;
-        let held = looking.follow(&lines.from(opened)?, first.clone())?;
+        let (looking, anchor) = (self.looking(git), record.anchor());
+        // Its commit may have been rewritten and pruned since, and is not to hide the discussion.
+        let text = match git.resolve_bytes(opened.as_bytes()) {
+            Ok(opened) => looking.look(git.tree_of(opened)?, &anchor)?,
+            Err(_) => None,
+        };
+        let Some(first) = text else {
+            let now = looking.look(git.tree_of(lines.to())?, &anchor)?;
+            return Ok(Seen {
+                anchor,
+                body_changed: true,
+                orphaned: now.is_none(),
+            });
+        };
+        let held = looking.follow(&lines.from(opened)?, Held::new(anchor, first.clone()))?;
         Ok(Seen {
-            body_changed: held.text != first.text,
+            body_changed: held.text != first,
             orphaned: !held.is_there,
             anchor: held.anchor,
         })

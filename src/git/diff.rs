@@ -26,6 +26,13 @@ pub struct Entry {
     pub id: ObjectId,
 }
 
+impl Entry {
+    /// Whether it is a file, and neither a link nor a submodule.
+    pub fn is_file(&self) -> bool {
+        self.mode == Mode::FILE || self.mode == Mode::FILE_EXECUTABLE
+    }
+}
+
 /// A path in which two trees differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use prost::Message;
 use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 
 use super::{
     Services,
@@ -120,11 +121,11 @@ impl DiscussionService for Arc<Services> {
         let peer = request.extensions().get::<ConnectionCalls>().cloned();
         let asked = request.into_inner();
         let filter = Filter::parse(&asked.status)?;
-        let (repo_path, after) = (asked.repo_path.clone(), asked.after_id.clone());
+        let (repo_path, after) = (asked.repo_path.clone(), after(&asked.after_id)?);
         let list = move |discussions: &Discussions| {
-            discussions.at(&asked.repo_path, &asked.state_id, filter)
+            discussions.at(&asked.repo_path, &asked.state_id, filter, after)
         };
-        self.list(peer, &repo_path, &after, list).await
+        self.list(peer, &repo_path, list).await
     }
 
     async fn list_by_symbol(
@@ -134,10 +135,11 @@ impl DiscussionService for Arc<Services> {
         let peer = request.extensions().get::<ConnectionCalls>().cloned();
         let asked = request.into_inner();
         let (filter, anchor) = (Filter::parse(&asked.status)?, anchor(asked.anchor)?);
-        let (repo_path, after) = (asked.repo_path.clone(), asked.after_id.clone());
-        let list =
-            move |discussions: &Discussions| discussions.of(&asked.repo_path, &anchor, filter);
-        self.list(peer, &repo_path, &after, list).await
+        let (repo_path, after) = (asked.repo_path.clone(), after(&asked.after_id)?);
+        let list = move |discussions: &Discussions| {
+            discussions.of(&asked.repo_path, &anchor, filter, after)
+        };
+        self.list(peer, &repo_path, list).await
     }
 
     async fn get_discussion(
@@ -158,22 +160,12 @@ impl Services {
         &self,
         peer: Option<ConnectionCalls>,
         repo_path: &str,
-        after: &str,
         list: impl FnOnce(&Discussions) -> Result<Vec<Discussion>, Failure> + Send + 'static,
     ) -> Result<Response<v1::ListDiscussionsResponse>, Status> {
         self.check_repository(repo_path).await?;
         let place = self.place_for_large(peer.as_ref()).await?;
         let discussions = Arc::clone(&self.discussions);
         let all = blocking(move || list(&discussions)).await?;
-        let begin = match after {
-            "" => 0,
-            // Ids are in the order of the list.
-            after => {
-                let after = parse_id(after, "after_id")?;
-                all.partition_point(|it| it.record.id <= after)
-            }
-        };
-        let all = &all[begin..];
         let count = all.len();
         let discussions = fitting(all.iter().map(to_proto));
         Ok(place.send(v1::ListDiscussionsResponse {
@@ -192,6 +184,12 @@ fn anchor(given: Option<v1::PathSymbolRef>) -> Result<Anchor, Failure> {
         file: given.file,
         symbol: given.symbol,
     })
+}
+
+/// The id that a page goes on after, if it is not the first.
+fn after(id: &str) -> Result<Option<Uuid>, Failure> {
+    let given = (!id.is_empty()).then(|| parse_id(id, "after_id"));
+    given.transpose()
 }
 
 fn settlement(given: Option<Asked>) -> Result<Settlement, Failure> {

@@ -61,6 +61,13 @@ pub struct TurnRecord {
     pub posted_ms: i64,
 }
 
+impl TurnRecord {
+    /// About as many bytes as it has in an answer.
+    pub fn bytes(&self) -> usize {
+        self.author_name.len() + self.author_email.len() + self.body.len() + 16
+    }
+}
+
 /// An annotation, as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnnotationRecord {

@@ -2,15 +2,44 @@
 
 use std::fs;
 
+use heddle_agent::{failure::Reason, grpc_local_impl::proto::v1::ListDiscussionsByStateRequest};
+use tonic::{Code, transport::Channel};
+
 use crate::{
-    discussions::{at, commit, open, opening, seen},
+    discussions::{CACHE, at, client, commit, listed, open, opening, reply, seen},
     harness::TestRepo,
+    rpc::{assert_blames, assert_refused},
     states::captured,
 };
 
 fn prune(repo: &TestRepo) {
     repo.git(&["reflog", "expire", "--expire=now", "--all"]);
     repo.git(&["gc", "-q", "--prune=now"]);
+}
+
+#[tokio::test]
+async fn g10_a_discussion_of_a_commit_that_was_pruned_hides_no_other() {
+    let repo = TestRepo::new();
+    fs::write(repo.path("a.rs"), CACHE).unwrap();
+    commit(&repo, "a");
+    let daemon = repo.serve();
+    let channel = repo.channel().await;
+    let mut ids = vec![
+        open(&channel, opening("a.rs", "Cache::get"))
+            .await
+            .unwrap()
+            .id,
+    ];
+    repo.git(&["commit", "-q", "--amend", "-m", "again"]);
+    ids.push(open(&channel, opening("a.rs", "Cache")).await.unwrap().id);
+    drop((channel, daemon));
+    prune(&repo);
+    let _daemon = repo.serve();
+    let channel = repo.channel().await;
+    assert_eq!(listed(&channel, "open").await, ids);
+    let found = seen(&at(&channel, &ids[0], &[]).await);
+    assert_eq!(found, "a.rs Cache::get changed");
+    reply(&channel, &ids[0], "still here").await.unwrap();
 }
 
 #[tokio::test]
@@ -58,4 +87,103 @@ async fn a_discussion_of_a_branch_is_followed_into_its_merge() {
     fs::write(repo.path("b.py"), "\n").unwrap();
     let merged = commit(&repo, "after the merge");
     assert_eq!(seen(&at(&channel, &id, &merged).await), "a.py g changed");
+}
+
+#[tokio::test]
+async fn a_symbol_is_looked_for_in_its_own_file_first_however_much_changed() {
+    let repo = TestRepo::new();
+    fs::write(repo.path("z.py"), "def f():\n    return 'here'\n").unwrap();
+    commit(&repo, "a");
+    let _daemon = repo.serve();
+    let channel = repo.channel().await;
+    let id = open(&channel, opening("z.py", "f")).await.unwrap().id;
+    fs::write(repo.path("z.py"), "def g():\n    return 'here'\n").unwrap();
+    for number in 0..600 {
+        fs::write(repo.path(format!("a{number}.py")), "").unwrap();
+    }
+    let state = commit(&repo, "much");
+    assert_eq!(seen(&at(&channel, &id, &state).await), "z.py g");
+}
+
+#[tokio::test]
+async fn a_submodule_that_is_named_like_a_file_is_none() {
+    let repo = TestRepo::new();
+    fs::write(repo.path("a.js"), "function f() { return 1; }\n").unwrap();
+    commit(&repo, "a");
+    let _daemon = repo.serve();
+    let channel = repo.channel().await;
+    let id = open(&channel, opening("a.js", "f")).await.unwrap().id;
+    fs::write(repo.path("a.js"), "").unwrap();
+    repo.git(&["add", "a.js"]);
+    let link = format!("160000,{},lib.js", "7".repeat(40));
+    repo.git(&["update-index", "--add", "--cacheinfo", &link]);
+    repo.git(&["commit", "-qm", "a submodule"]);
+    assert_eq!(seen(&at(&channel, &id, &[]).await), "a.js f orphaned");
+}
+
+#[tokio::test]
+async fn g8_an_error_does_not_repeat_a_name_without_end() {
+    let repo = TestRepo::new();
+    fs::write(repo.path("a.rs"), CACHE).unwrap();
+    commit(&repo, "a");
+    let _daemon = repo.serve();
+    let channel = repo.channel().await;
+    let refused = open(&channel, opening("a.rs", &"é".repeat(1 << 19))).await;
+    let refused = refused.unwrap_err();
+    assert_blames(&refused, Reason::AnchorUnknown, "anchor.symbol");
+    assert!(refused.message().len() < 2_000);
+}
+
+#[tokio::test]
+async fn g8_who_speaks_counts_as_what_is_said() {
+    let repo = TestRepo::new();
+    fs::write(repo.path("a.rs"), CACHE).unwrap();
+    commit(&repo, "a");
+    repo.git(&["config", "user.name", &"n".repeat(100_000)]);
+    let _daemon = repo.serve();
+    let channel = repo.channel().await;
+    let id = open(&channel, opening("a.rs", "Cache")).await.unwrap().id;
+    for _ in 0..9 {
+        reply(&channel, &id, "x").await.unwrap();
+    }
+    let refused = reply(&channel, &id, "x").await.unwrap_err();
+    assert_refused(&refused, Code::ResourceExhausted, Reason::DiscussionFull);
+}
+
+async fn page(channel: &Channel, after: &str) -> Result<(Vec<String>, bool), tonic::Status> {
+    let request = ListDiscussionsByStateRequest {
+        after_id: after.into(),
+        ..Default::default()
+    };
+    let page = client(channel).list_by_state(request).await?.into_inner();
+    let ids = page.discussions.into_iter().map(|it| it.id).collect();
+    Ok((ids, page.truncated))
+}
+
+#[tokio::test]
+async fn g8_what_does_not_fit_one_answer_comes_in_the_next() {
+    let repo = TestRepo::new();
+    fs::write(repo.path("a.rs"), CACHE).unwrap();
+    commit(&repo, "a");
+    let _daemon = repo.serve();
+    let channel = repo.channel().await;
+    let mut ids = Vec::new();
+    for _ in 0..8 {
+        let id = open(&channel, opening("a.rs", "Cache")).await.unwrap().id;
+        for _ in 0..12 {
+            reply(&channel, &id, &"x".repeat(64 * 1024)).await.unwrap();
+        }
+        ids.push(id);
+    }
+    let (mut found, mut truncated) = page(&channel, "").await.unwrap();
+    assert!(truncated);
+    while truncated {
+        let next = page(&channel, found.last().unwrap()).await.unwrap();
+        assert!(!next.0.is_empty());
+        found.extend(next.0);
+        truncated = next.1;
+    }
+    assert_eq!(found, ids);
+    let refused = page(&channel, "x").await.unwrap_err();
+    assert_blames(&refused, Reason::InvalidField, "after_id");
 }
