@@ -309,6 +309,8 @@ pub struct ResolveDiscussion {
 pub struct ResolvedDiscussion {
     id: Uuid,
     resolution: Resolution,
+    /// The state at which it is settled, as upkeep looks for states in buffered calls.
+    state: StateId,
     /// `None` unless it is settled by one.
     annotation: Option<AnnotationRecord>,
     seen: Option<Seen>,
@@ -354,6 +356,7 @@ fn resolve(
 ) -> Result<ResolvedDiscussion, Failure> {
     let places = discussions.places();
     let seen = seen_now(discussions, repo_path, id)?;
+    let here = state_of_id(places, repo_path, &[], "repo_path")?;
     let mut annotation = None;
     let resolution = match settlement {
         Settlement::Annotation {
@@ -366,7 +369,7 @@ fn resolve(
                 discussion: id,
                 file: String::new(),
                 symbol: String::new(),
-                state_id: Some(state_of_id(places, repo_path, &[], "repo_path")?.to_vec()),
+                state_id: here.to_vec(),
                 kind: kind.as_str().to_owned(),
                 content,
                 tags,
@@ -385,6 +388,7 @@ fn resolve(
     };
     Ok(ResolvedDiscussion {
         id,
+        state: here,
         resolution,
         annotation,
         seen,

@@ -23,6 +23,8 @@ const NEEDS: &[&str] = &[
     // Discussions: what they were opened against, and what settled them.
     "SELECT opened_against FROM discussion",
     "SELECT unhex(resolution ->> '$.state') FROM discussion",
+    // Annotations: where what they say was so.
+    "SELECT state_id FROM annotation",
     // Effects under way, which a start may have to undo, and buffered calls: what they name.
     "SELECT state.state_id FROM
          (SELECT unhex(value) AS id FROM intent, json_tree(intent.body)

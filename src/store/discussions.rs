@@ -79,8 +79,8 @@ pub struct AnnotationRecord {
     pub file: String,
     /// The symbol that it is about; empty for the file.
     pub symbol: String,
-    /// The state at which those were so; `None` where the discussion is of the same transaction.
-    pub state_id: Option<Vec<u8>>,
+    /// The state at which those were so.
+    pub state_id: Vec<u8>,
     /// `constraint`, `invariant` or `rationale`.
     pub kind: String,
     /// What it says.

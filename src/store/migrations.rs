@@ -293,7 +293,7 @@ const STEPS: &[&str] = &[
         discussion BLOB NOT NULL,
         file       TEXT NOT NULL,
         symbol     TEXT NOT NULL,
-        state_id   BLOB,
+        state_id   BLOB NOT NULL,
         kind       TEXT NOT NULL,
         content    TEXT NOT NULL,
         tags       TEXT NOT NULL,

@@ -2,11 +2,18 @@
 
 use std::fs;
 
-use heddle_agent::{failure::Reason, grpc_local_impl::proto::v1::ListDiscussionsByStateRequest};
-use tonic::{Code, transport::Channel};
+use heddle_agent::{
+    failure::Reason,
+    grpc_local_impl::proto::v1::{
+        BeginTransactionRequest, ListDiscussionsByStateRequest, ResolveDiscussionRequest,
+        resolve_discussion_request as resolve,
+        transaction_service_client::TransactionServiceClient,
+    },
+};
+use tonic::{Code, Request, transport::Channel};
 
 use crate::{
-    discussions::{CACHE, at, client, commit, listed, open, opening, reply, seen},
+    discussions::{CACHE, at, client, commit, listed, open, opening, reply, seen, settle},
     harness::TestRepo,
     rpc::{assert_blames, assert_refused},
     states::captured,
@@ -186,4 +193,62 @@ async fn g8_what_does_not_fit_one_answer_comes_in_the_next() {
     assert_eq!(found, ids);
     let refused = page(&channel, "x").await.unwrap_err();
     assert_blames(&refused, Reason::InvalidField, "after_id");
+}
+
+fn annotation() -> resolve::Resolution {
+    resolve::Resolution::IntoAnnotation(resolve::ResolveIntoAnnotation {
+        kind: 2,
+        content: "never empty".into(),
+        tags: Vec::new(),
+    })
+}
+
+#[tokio::test]
+async fn a_state_that_an_annotation_was_made_at_outlives_its_chain() {
+    let repo = TestRepo::new();
+    fs::write(repo.path("a.rs"), CACHE).unwrap();
+    commit(&repo, "a");
+    fs::create_dir_all(repo.store_dir()).unwrap();
+    let config = "[captures]\nkeep_chains = 0\nkeep_days = 0\n";
+    fs::write(repo.store_dir().join("config.toml"), config).unwrap();
+    let _daemon = repo.serve();
+    let channel = repo.channel().await;
+    let [first, second] = [(); 2].map(|()| open(&channel, opening("a.rs", "Cache")));
+    let (first, second) = (first.await.unwrap().id, second.await.unwrap().id);
+    let (mut states, mut begun) = (Vec::new(), None);
+    for number in 0..3 {
+        if number == 1 {
+            // It begins at another state than the one at which it resolves.
+            let asked = BeginTransactionRequest::default();
+            let mut transactions = TransactionServiceClient::new(channel.clone());
+            let answer = transactions.begin_transaction(asked).await.unwrap();
+            begun = Some(answer.into_inner());
+        }
+        fs::write(repo.path("b.rs"), format!("fn b() {{ {number} }}\n")).unwrap();
+        states.push(captured(&channel, "").await);
+        if number == 0 {
+            settle(&channel, &first, annotation()).await.unwrap();
+        }
+        if number == 1 {
+            let id = &begun.as_ref().unwrap().transaction_id;
+            let mut request = Request::new(ResolveDiscussionRequest {
+                discussion_id: second.clone(),
+                resolution: Some(annotation()),
+                ..Default::default()
+            });
+            let metadata = request.metadata_mut();
+            metadata.insert("heddle-transaction-id", id.parse().unwrap());
+            client(&channel).resolve_discussion(request).await.unwrap();
+        }
+        commit(&repo, "ends the chain");
+    }
+    fs::write(repo.path("b.rs"), "").unwrap();
+    captured(&channel, "").await;
+    repo.heddle(["gc"]).ok();
+    let kept = repo.git(&["for-each-ref", "--format=%(objectname)", "refs/heddle/kept"]);
+    let kept: Vec<_> = kept.lines().collect();
+    for state in &states[..2] {
+        assert!(kept.contains(&&**state), "{states:?}: {kept:?}");
+    }
+    assert!(!kept.contains(&&*states[2]));
 }
