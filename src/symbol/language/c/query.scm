@@ -29,16 +29,42 @@
 
 (preproc_def name: (identifier) @name value: (_)) @definition.constant
 (preproc_function_def name: (identifier) @name) @definition.macro
-(translation_unit (declaration declarator: (init_declarator declarator: (identifier) @name)) @definition.variable)
+; Of the file, and of what is compiled under a condition: a header's guard is one.
 (translation_unit
-  (declaration
-    declarator: (init_declarator declarator: (array_declarator declarator: (identifier) @name)))
-  @definition.variable)
+  (declaration declarator: [
+    (identifier) @name
+    (array_declarator declarator: (identifier) @name)
+    (pointer_declarator declarator: (identifier) @name)
+    (init_declarator declarator: [
+      (identifier) @name
+      (array_declarator declarator: (identifier) @name)
+      (pointer_declarator declarator: (identifier) @name)
+    ])
+  ]) @definition.variable)
 (translation_unit
-  (declaration
-    declarator: (init_declarator declarator: (pointer_declarator declarator: (identifier) @name)))
-  @definition.variable)
-(translation_unit (declaration declarator: (identifier) @name) @definition.variable)
+  (preproc_ifdef
+    (declaration declarator: [
+      (identifier) @name
+      (array_declarator declarator: (identifier) @name)
+      (pointer_declarator declarator: (identifier) @name)
+      (init_declarator declarator: [
+        (identifier) @name
+        (array_declarator declarator: (identifier) @name)
+        (pointer_declarator declarator: (identifier) @name)
+      ])
+    ]) @definition.variable))
+(translation_unit
+  (preproc_if
+    (declaration declarator: [
+      (identifier) @name
+      (array_declarator declarator: (identifier) @name)
+      (pointer_declarator declarator: (identifier) @name)
+      (init_declarator declarator: [
+        (identifier) @name
+        (array_declarator declarator: (identifier) @name)
+        (pointer_declarator declarator: (identifier) @name)
+      ])
+    ]) @definition.variable))
 
 (call_expression function: (identifier) @reference)
 (call_expression

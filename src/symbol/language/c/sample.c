@@ -31,6 +31,11 @@ struct node *list_find(struct list *, int);
 static int counter;
 static const char *name = "list";
 static const int sizes[] = { 1, 2, 3 };
+char buffer[LIMIT], *end;
+
+#ifdef GUARD
+extern int guarded;
+#endif
 
 static struct node *make(int value)
 {
@@ -42,6 +47,9 @@ static struct node *make(int value)
 int list_length(const struct list *list)
 {
 	int n = 0;
+#ifdef GUARD
+	int local;
+#endif
 	for (struct node *at = list->first; at; at = at->next)
 		n++;
 	return n;

@@ -32,6 +32,17 @@
 (impl_item
   type: (reference_type type: (generic_type type: (type_identifier) @name))) @container
 (impl_item type: (dynamic_type trait: (type_identifier) @name)) @container
+(impl_item
+  type: (reference_type
+    type: [
+      (primitive_type) @name
+      (scoped_type_identifier name: (type_identifier) @name)
+      (generic_type type: (scoped_type_identifier name: (type_identifier) @name))
+      (dynamic_type trait: (type_identifier) @name)
+      (array_type) @name
+    ])) @container
+; What has no name is named as it is written.
+(impl_item type: [(array_type) (tuple_type) (unit_type) (pointer_type)] @name) @container
 
 (call_expression function: (identifier) @reference)
 (call_expression function: (field_expression value: (_) @qualifier field: (field_identifier) @reference))

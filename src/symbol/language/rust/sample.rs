@@ -77,6 +77,18 @@ impl<V> Drop for &Cache<V> {
     fn drop(&mut self) {}
 }
 
+impl Lookup for &str {
+    fn has(&self, _: &str) -> bool { false }
+}
+
+impl Lookup for &mut fmt::Formatter<'_> {
+    fn has(&self, _: &str) -> bool { false }
+}
+
+impl Lookup for [u8] {
+    fn has(&self, _: &str) -> bool { false }
+}
+
 fn drop_all<V>(entries: &mut Entries<V>) {
     entries.clear();
     let gone = Gone { by: "hand" };
