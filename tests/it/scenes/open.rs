@@ -3,8 +3,12 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use heddle_agent::grpc_local_impl::proto::v1::{
-    BeginTransactionRequest, CaptureThreadRequest, CompleteThreadRequest, DeregisterHookRequest,
-    RegisterHookRequest, StartThreadRequest, transaction_service_client::TransactionServiceClient,
+    AppendTurnRequest, BeginTransactionRequest, CaptureThreadRequest, CompleteThreadRequest,
+    DeregisterHookRequest, OpenDiscussionRequest, PathSymbolRef, RegisterHookRequest,
+    ResolveDiscussionRequest, SignStateRequest, StartThreadRequest,
+    discussion_service_client::DiscussionServiceClient,
+    resolve_discussion_request::{Resolution, ResolveDismissed},
+    transaction_service_client::TransactionServiceClient,
 };
 use tonic::{Request, transport::Channel};
 use uuid::Uuid;
@@ -14,6 +18,7 @@ use crate::{
     fault::database,
     harness::TestRepo,
     rpc::{hook, hooks},
+    signing::{Draft, Key, reviews},
     states::{hex, threads},
 };
 
@@ -63,7 +68,7 @@ impl Open {
         threads(channel).start_thread(start).await.unwrap();
         self.register(channel, "second").await;
         fs::write(repo.path("extra"), key.to_string()).unwrap();
-        self.capture(channel).await;
+        let state = self.capture(channel).await;
         let (complete, _) = self.call(|client_operation_id| CompleteThreadRequest {
             name: "fix".into(),
             client_operation_id,
@@ -76,6 +81,12 @@ impl Open {
             ..Default::default()
         });
         hooks(channel).deregister_hook(deregister).await.unwrap();
+        self.discuss(channel).await;
+        let (sign, _) = self.call(|client_operation_id| SignStateRequest {
+            client_operation_id,
+            ..Draft::read(&state).signed(&Key::ed25519())
+        });
+        reviews(channel).sign_state(sign).await.unwrap();
 
         let (_copy, database) = database(&repo.store_dir()).unwrap();
         let kinds = query(
@@ -107,13 +118,47 @@ impl Open {
         hooks(channel).register_hook(request).await.unwrap();
     }
 
-    async fn capture(&mut self, channel: &Channel) {
+    async fn capture(&mut self, channel: &Channel) -> Vec<u8> {
         let (request, _) = self.call(|client_operation_id| CaptureThreadRequest {
             client_operation_id,
             ..Default::default()
         });
         let captured = threads(channel).capture_thread(request).await;
-        self.last = hex(&captured.unwrap().into_inner().state_id);
+        let state = captured.unwrap().into_inner().state_id;
+        self.last = hex(&state);
+        state
+    }
+
+    /// Opens a discussion, replies to it and settles it.
+    async fn discuss(&mut self, channel: &Channel) {
+        let mut client = DiscussionServiceClient::new(channel.clone());
+        let (open, _) = self.call(|client_operation_id| OpenDiscussionRequest {
+            anchor: Some(PathSymbolRef {
+                file: "base".into(),
+                ..Default::default()
+            }),
+            body: "why?".into(),
+            client_operation_id,
+            ..Default::default()
+        });
+        let discussion_id = client.open_discussion(open).await.unwrap().into_inner().id;
+        let (append, _) = self.call(|client_operation_id| AppendTurnRequest {
+            discussion_id: discussion_id.clone(),
+            body: "because".into(),
+            client_operation_id,
+            ..Default::default()
+        });
+        client.append_turn(append).await.unwrap();
+        let dismissed = ResolveDismissed {
+            reason: "as it is".into(),
+        };
+        let (resolve, _) = self.call(|client_operation_id| ResolveDiscussionRequest {
+            discussion_id,
+            resolution: Some(Resolution::Dismissed(dismissed)),
+            client_operation_id,
+            ..Default::default()
+        });
+        client.resolve_discussion(resolve).await.unwrap();
     }
 
     /// Checks that it stands so, with all of its calls or none: still kept, applied, or dropped.
@@ -136,6 +181,12 @@ impl Open {
         };
         let found = query(&database, "SELECT name FROM hook", text);
         assert_eq!(found, expected(&["second"]), "{when}");
+        let said = "SELECT body FROM discussion_turn JOIN discussion ON discussion = id
+                    WHERE resolution IS NOT NULL ORDER BY number";
+        let found = query(&database, said, text);
+        assert_eq!(found, expected(&["why?", "because"]), "{when}");
+        let found = query(&database, "SELECT kind FROM review_signature", text);
+        assert_eq!(found, expected(&["read"]), "{when}");
         let found = query(&database, "SELECT name FROM thread WHERE complete", text);
         assert_eq!(found, expected(&["fix"]), "{when}");
         let mut logged = query(
