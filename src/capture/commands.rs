@@ -14,6 +14,7 @@ use crate::{
     git::{RefMove, StateId},
     mutation::{
         Caller, Entry, Gates, Mutation, Parcel, Passed, PostCapture, Told, Trace, Within, blocking,
+        unprepared,
     },
     store::WriteTx,
     thread::Place,
@@ -270,9 +271,4 @@ impl Mutation for PreparedCapture {
             parent_state: captured.parent,
         });
     }
-}
-
-/// The road prepares before it applies: this is never told.
-pub(super) fn unprepared() -> Failure {
-    Failure::new(Reason::Internal, "the change was not prepared")
 }

@@ -3,7 +3,7 @@
 use super::{Captures, scanners::Held};
 use crate::{
     failure::{Failure, Reason},
-    git::{LeftOut, ObjectBatch, ObjectId, ScanOptions, StateId},
+    git::{LeftOut, ObjectBatch, ObjectId, StateId},
     store::{self, ReadTx},
     thread::{Place, Thread, ThreadName, newest_of},
 };
@@ -62,11 +62,7 @@ impl Look {
         };
         let scanner = held.scanner()?;
         let objects = ObjectBatch::new(scanner.git());
-        let options = ScanOptions {
-            size_guard: captures.size_guard(),
-            looked_at: None,
-        };
-        let mut scanned = scanner.scan(&objects, options)?;
+        let mut scanned = scanner.scan(&objects, captures.size_guard())?;
         // A checkout or commit meanwhile: what was seen may be of both.
         if git.head()? != stands {
             return Err(moved(&place.thread));

@@ -10,7 +10,6 @@ use tokio::sync::OwnedMutexGuard;
 use super::{
     Captures,
     chain::{add_to_chain, end_chain, end_chain_of_commit},
-    commands::unprepared,
     look::{Look, moved},
     scanners::Held,
     snapshot::{Says, Snapshot, commit, paths},
@@ -24,6 +23,7 @@ use crate::{
     },
     mutation::{
         Caller, Entry, Gates, Intent, Mutation, Trace, Unfinished, Verb, blocking, now_secs,
+        unprepared,
     },
     store::{StateRecord, WriteTx},
     thread::{Place, Thread},

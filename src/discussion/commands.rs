@@ -12,7 +12,7 @@ use super::{
 use crate::{
     failure::{Failure, Reason},
     git::{Identity, RepoPath, StateId},
-    mutation::{Entry, Mutation, Parcel, Verb, blocking, now_millis},
+    mutation::{Entry, Mutation, Parcel, Verb, blocking, now_millis, unprepared},
     store::{AnnotationRecord, WriteTx},
     thread::{ThreadName, state_of_id},
 };
@@ -466,9 +466,4 @@ fn entry(verb: Verb, discussion: &Discussion, what: &str) -> Entry {
         symbols: vec![format!("{file}:{symbol}")],
         ..Entry::new(verb, format!("{what} the discussion of {about}"))
     }
-}
-
-/// The road prepares before it applies: this is never told.
-fn unprepared() -> Failure {
-    Failure::new(Reason::Internal, "the change was not prepared")
 }

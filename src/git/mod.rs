@@ -67,7 +67,7 @@ pub use refs::{NAMESPACE, RefMove, RefWriter};
 pub use repo_path::{PathError, RepoPath, shown_path};
 pub use repository::{Error, LinkedWorktree, Repository};
 pub use revision::NotAState;
-pub use scan::{DEFAULT_SIZE_GUARD, LeftOut, ScanError, ScanOptions, Scanned, Scanner};
+pub use scan::{DEFAULT_SIZE_GUARD, LeftOut, ScanError, Scanned, Scanner};
 pub use signing::{SigningConfig, SigningKey};
 pub use state_id::StateId;
 pub use user_index::{IndexError, IndexUpdate, SavedIndex, sweep_indexes};

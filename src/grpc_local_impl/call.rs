@@ -7,7 +7,11 @@ use prost::Message;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 use uuid::Uuid;
 
-use super::{ConnectionCalls, Services, large::LargeReply};
+use super::{
+    ConnectionCalls, Services,
+    large::LargeReply,
+    proto::{local, v1},
+};
 use crate::{
     failure::{Failure, Reason},
     git::Identity,
@@ -18,6 +22,37 @@ use crate::{
 /// A request that changes state.
 pub(super) trait Keyed: Message {
     fn client_operation_id(&self) -> &str;
+}
+
+macro_rules! keyed {
+    ($($package:ident::$request:ident)*) => {
+        $(impl Keyed for $package::$request {
+            fn client_operation_id(&self) -> &str {
+                &self.client_operation_id
+            }
+        })*
+    };
+}
+
+keyed! {
+    v1::AbortTransactionRequest
+    v1::AppendTurnRequest
+    v1::BeginTransactionRequest
+    v1::CaptureThreadRequest
+    v1::CommitTransactionRequest
+    v1::CompleteThreadRequest
+    v1::DeregisterHookRequest
+    v1::OpenDiscussionRequest
+    v1::RecordCheckAckRequest
+    v1::RecordVerdictRequest
+    v1::RegisterHookRequest
+    v1::ResolveDiscussionRequest
+    v1::RespondToHookRequest
+    v1::SignStateRequest
+    v1::StartThreadRequest
+    local::CollectGarbageRequest
+    local::FireHookEventRequest
+    local::RestoreStateRequest
 }
 
 impl Services {

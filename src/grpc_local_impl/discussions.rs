@@ -3,19 +3,18 @@
 use std::sync::Arc;
 
 use prost::Message;
-use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{
     Services,
-    call::Keyed,
     connection::ConnectionCalls,
     large::fitting,
     proto::v1::{
         self, discussion_resolution as resolution, discussion_service_server::DiscussionService,
         resolve_discussion_request::Resolution as Asked,
     },
+    time::at_millis,
 };
 use crate::{
     discussion::{
@@ -26,24 +25,6 @@ use crate::{
     git::StateId,
     mutation::blocking,
 };
-
-impl Keyed for v1::OpenDiscussionRequest {
-    fn client_operation_id(&self) -> &str {
-        &self.client_operation_id
-    }
-}
-
-impl Keyed for v1::AppendTurnRequest {
-    fn client_operation_id(&self) -> &str {
-        &self.client_operation_id
-    }
-}
-
-impl Keyed for v1::ResolveDiscussionRequest {
-    fn client_operation_id(&self) -> &str {
-        &self.client_operation_id
-    }
-}
 
 #[tonic::async_trait]
 impl DiscussionService for Arc<Services> {
@@ -222,19 +203,12 @@ fn settlement(given: Option<Asked>) -> Result<Settlement, Failure> {
     }
 }
 
-fn timestamp(millis: i64) -> Timestamp {
-    Timestamp {
-        seconds: millis.div_euclid(1000),
-        nanos: (millis.rem_euclid(1000) * 1_000_000) as i32,
-    }
-}
-
 fn turn(turn: &TurnRecord) -> v1::DiscussionTurn {
     v1::DiscussionTurn {
         author_name: turn.author_name.clone(),
         author_email: turn.author_email.clone(),
         body: turn.body.clone(),
-        posted_at: Some(timestamp(turn.posted_ms)),
+        posted_at: Some(at_millis(turn.posted_ms)),
     }
 }
 
@@ -281,7 +255,7 @@ fn to_proto(discussion: &Discussion) -> v1::Discussion {
         id: record.id.to_string(),
         anchor: Some(place(&seen.anchor)),
         opened_against_state: record.opened_against.clone(),
-        opened_at: Some(timestamp(record.opened_ms)),
+        opened_at: Some(at_millis(record.opened_ms)),
         thread_ref: record.thread.clone(),
         turns: turns.iter().map(turn).collect(),
         resolution: Some(v1::DiscussionResolution {

@@ -7,7 +7,6 @@ use tonic::{Request, Response, Status};
 
 use super::{
     Services,
-    call::Keyed,
     proto::local::{self, hook_run_service_server::HookRunService},
 };
 use crate::{
@@ -15,12 +14,6 @@ use crate::{
     hook::{FireEvent, HookEvent, Trial, TrialRequest},
     mutation::blocking,
 };
-
-impl Keyed for local::FireHookEventRequest {
-    fn client_operation_id(&self) -> &str {
-        &self.client_operation_id
-    }
-}
 
 #[tonic::async_trait]
 impl HookRunService for Arc<Services> {

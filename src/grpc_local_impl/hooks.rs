@@ -8,9 +8,9 @@ use tonic::{Request, Response, Status};
 
 use super::{
     ConnectionCalls, Services,
-    call::Keyed,
     large::LARGE,
     proto::v1::{self, hook_service_server::HookService},
+    time::at_millis,
 };
 use crate::{
     failure::{Failure, Reason},
@@ -21,24 +21,6 @@ use crate::{
 };
 
 type Events = Pin<Box<dyn Stream<Item = Result<v1::HookEvent, Status>> + Send>>;
-
-impl Keyed for v1::RegisterHookRequest {
-    fn client_operation_id(&self) -> &str {
-        &self.client_operation_id
-    }
-}
-
-impl Keyed for v1::DeregisterHookRequest {
-    fn client_operation_id(&self) -> &str {
-        &self.client_operation_id
-    }
-}
-
-impl Keyed for v1::RespondToHookRequest {
-    fn client_operation_id(&self) -> &str {
-        &self.client_operation_id
-    }
-}
 
 fn to_proto(hook: &Hook) -> v1::Hook {
     v1::Hook {
@@ -238,9 +220,6 @@ fn event_to_proto(delivery: Delivery) -> v1::HookEvent {
         hook_event_id: delivery.id.to_string(),
         event_name: delivery.event,
         payload_json: delivery.payload.as_ref().to_owned(),
-        emitted_at: Some(prost_types::Timestamp {
-            seconds: delivery.emitted_ms.div_euclid(1_000),
-            nanos: (delivery.emitted_ms.rem_euclid(1_000) * 1_000_000) as i32,
-        }),
+        emitted_at: Some(at_millis(delivery.emitted_ms)),
     }
 }

@@ -17,6 +17,7 @@ pub mod proto;
 mod review;
 mod status;
 mod threads;
+mod time;
 mod transactions;
 mod upkeep;
 mod worktree;

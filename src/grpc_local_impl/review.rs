@@ -8,12 +8,12 @@ use tonic::{Request, Response, Status};
 
 use super::{
     ConnectionCalls, Services,
-    call::Keyed,
     large::Room,
     later::not_yet,
     proto::v1::{
         self, review_scope::Scope as Given, state_review_service_server::StateReviewService,
     },
+    time::at_secs,
 };
 use crate::{
     failure::{Failure, Reason},
@@ -25,18 +25,6 @@ use crate::{
     },
     thread::state_of_id,
 };
-
-macro_rules! keyed {
-    ($($request:ident)*) => {
-        $(impl Keyed for v1::$request {
-            fn client_operation_id(&self) -> &str {
-                &self.client_operation_id
-            }
-        })*
-    };
-}
-
-keyed!(SignStateRequest RecordVerdictRequest RecordCheckAckRequest);
 
 #[tonic::async_trait]
 impl StateReviewService for Arc<Services> {
@@ -296,7 +284,7 @@ fn signature_to_proto(record: &SignatureRecord) -> v1::ReviewSignature {
         kind: kind.into(),
         scope: Some(scope_to_proto(record.scope.as_deref())),
         justification,
-        signed_at: Some(timestamp(record.signed_secs)),
+        signed_at: Some(at_secs(record.signed_secs)),
         algorithm: record.algorithm.clone(),
         public_key: record.public_key.clone(),
         signature: record.signature.clone(),
@@ -333,13 +321,9 @@ fn check_to_proto(record: &CheckRecord) -> v1::ReviewCheckAck {
         check_kind: kind.into(),
         check_ref: record.reference.clone(),
         acked: record.acked,
-        acked_at: Some(timestamp(record.acked_secs)),
+        acked_at: Some(at_secs(record.acked_secs)),
         algorithm: record.algorithm.clone(),
         public_key: record.public_key.clone(),
         signature: record.signature.clone(),
     }
-}
-
-fn timestamp(seconds: i64) -> Timestamp {
-    Timestamp { seconds, nanos: 0 }
 }

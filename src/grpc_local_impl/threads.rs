@@ -4,15 +4,14 @@ use std::{path::PathBuf, pin::Pin, sync::Arc};
 
 use futures_util::{Stream, stream};
 use prost::Message;
-use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
 
 use super::{
     Services,
-    call::Keyed,
     large::fitting,
     later::{Pending, not_yet},
     proto::v1::{self, thread_workflow_service_server::ThreadWorkflowService},
+    time::at_secs,
 };
 use crate::{
     capture::{CaptureRequest, CaptureThread, Captured},
@@ -36,24 +35,6 @@ const EVENTS: [Verb; 5] = [
     Verb::ThreadCreate,
     Verb::ThreadUpdate,
 ];
-
-impl Keyed for v1::StartThreadRequest {
-    fn client_operation_id(&self) -> &str {
-        &self.client_operation_id
-    }
-}
-
-impl Keyed for v1::CaptureThreadRequest {
-    fn client_operation_id(&self) -> &str {
-        &self.client_operation_id
-    }
-}
-
-impl Keyed for v1::CompleteThreadRequest {
-    fn client_operation_id(&self) -> &str {
-        &self.client_operation_id
-    }
-}
 
 type Events = Pin<Box<dyn Stream<Item = Result<v1::ThreadEvent, Status>> + Send>>;
 
@@ -245,13 +226,9 @@ impl Services {
             thread,
             event_type: operation.verb,
             summary,
-            created_at: Some(timestamp(operation.timestamp_secs)),
+            created_at: Some(at_secs(operation.timestamp_secs)),
         })
     }
-}
-
-fn timestamp(seconds: i64) -> Timestamp {
-    Timestamp { seconds, nanos: 0 }
 }
 
 /// A thread as its own change answers it: without what others make of it.
@@ -290,8 +267,8 @@ fn to_proto(summary: Summary) -> v1::ThreadSummary {
             value: Some(value as f32),
             band: None,
         }),
-        last_progress_at: thread.captured_secs.map(timestamp),
-        last_activity_at: Some(timestamp(thread.active_secs)),
+        last_progress_at: thread.captured_secs.map(at_secs),
+        last_activity_at: Some(at_secs(thread.active_secs)),
         child_threads: children,
         stack_depth: depth,
         thread_state_typed: kind.into(),

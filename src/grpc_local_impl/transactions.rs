@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use prost::Message;
-use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
 
 use super::{
     Services,
-    call::Keyed,
     proto::{
         local::{self, transaction_list_service_server::TransactionListService},
         v1::{self, transaction_service_server::TransactionService},
     },
+    time::at_secs,
 };
 use crate::{
     failure::Failure,
@@ -22,24 +21,6 @@ use crate::{
         Transaction, parse_id,
     },
 };
-
-impl Keyed for v1::BeginTransactionRequest {
-    fn client_operation_id(&self) -> &str {
-        &self.client_operation_id
-    }
-}
-
-impl Keyed for v1::CommitTransactionRequest {
-    fn client_operation_id(&self) -> &str {
-        &self.client_operation_id
-    }
-}
-
-impl Keyed for v1::AbortTransactionRequest {
-    fn client_operation_id(&self) -> &str {
-        &self.client_operation_id
-    }
-}
 
 #[tonic::async_trait]
 impl TransactionService for Arc<Services> {
@@ -64,7 +45,7 @@ impl TransactionService for Arc<Services> {
                 |begun| {
                     v1::BeginTransactionResponse {
                         transaction_id: begun.id.to_string(),
-                        started_at: Some(timestamp(begun.started_secs)),
+                        started_at: Some(at_secs(begun.started_secs)),
                     }
                     .encode_to_vec()
                 },
@@ -132,7 +113,7 @@ impl TransactionService for Arc<Services> {
         Ok(Response::new(v1::TransactionStatus {
             transaction_id: transaction.id.to_string(),
             state: transaction.state.name().to_owned(),
-            started_at: Some(timestamp(transaction.started_secs)),
+            started_at: Some(at_secs(transaction.started_secs)),
             buffered_ops: transaction.calls,
         }))
     }
@@ -166,12 +147,8 @@ fn to_proto(transaction: Transaction) -> local::Transaction {
             .reason
             .map(|reason| reason.chars().take(1_000).collect())
             .unwrap_or_default(),
-        started_at: Some(timestamp(transaction.started_secs)),
-        used_at: Some(timestamp(transaction.used_secs)),
+        started_at: Some(at_secs(transaction.started_secs)),
+        used_at: Some(at_secs(transaction.used_secs)),
         buffered_ops: transaction.calls,
     }
-}
-
-fn timestamp(seconds: i64) -> Timestamp {
-    Timestamp { seconds, nanos: 0 }
 }

@@ -7,16 +7,9 @@ use tonic::{Request, Response, Status};
 
 use super::{
     Services,
-    call::Keyed,
     proto::local::{self, finding::Severity as Told, upkeep_service_server::UpkeepService},
 };
 use crate::upkeep::{self, Checkup, CollectGarbage, Collected, Finding, Keep, Severity};
-
-impl Keyed for local::CollectGarbageRequest {
-    fn client_operation_id(&self) -> &str {
-        &self.client_operation_id
-    }
-}
 
 #[tonic::async_trait]
 impl UpkeepService for Arc<Services> {

@@ -7,7 +7,6 @@ use tonic::{Request, Response, Status};
 
 use super::{
     ConnectionCalls, RESPONSE_LIMIT, Services,
-    call::Keyed,
     large::{fitting, page},
     proto::local::{self, restore_target::Target as To, worktree_service_server::WorktreeService},
     threads::NAMED,
@@ -28,12 +27,6 @@ const PATCH_PAGE: usize = 256;
 const PATCH_BYTES: usize = RESPONSE_LIMIT / 2;
 /// Bytes of one patch that is told as text and as bytes.
 const NOT_UTF8_BYTES: usize = RESPONSE_LIMIT * 3 / 4;
-
-impl Keyed for local::RestoreStateRequest {
-    fn client_operation_id(&self) -> &str {
-        &self.client_operation_id
-    }
-}
 
 #[tonic::async_trait]
 impl WorktreeService for Arc<Services> {

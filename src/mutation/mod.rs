@@ -29,7 +29,7 @@ pub use verb::Verb;
 pub use write::{log, now_millis, now_secs};
 
 use crate::{
-    failure::Failure,
+    failure::{Failure, Reason},
     git::{Identity, RefMove, StateId},
     store::WriteTx,
 };
@@ -121,6 +121,11 @@ pub trait Mutation: Send + 'static {
     fn publish(&mut self, output: &Self::Output) {
         let _ = output;
     }
+}
+
+/// What a change answers that is applied and was not prepared. The road prepares first: it is never told.
+pub fn unprepared() -> Failure {
+    Failure::new(Reason::Internal, "the change was not prepared")
 }
 
 /// An effect outside the store, as it is written down before it begins.

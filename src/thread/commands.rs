@@ -14,7 +14,7 @@ use crate::{
     git::{RefMove, StateId},
     mutation::{
         Entry, Gates, Intent, Mutation, Parcel, PostThreadCreate, PreThreadCreate, Told,
-        Unfinished, Verb, Within, blocking, now_secs,
+        Unfinished, Verb, Within, blocking, now_secs, unprepared,
     },
     store::WriteTx,
 };
@@ -459,11 +459,6 @@ impl Mutation for CompletedThread {
             )
         })
     }
-}
-
-/// The road prepares before it applies: this is never told.
-fn unprepared() -> Failure {
-    Failure::new(Reason::Internal, "the change was not prepared")
 }
 
 fn exists(name: &ThreadName) -> Failure {

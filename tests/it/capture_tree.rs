@@ -9,7 +9,7 @@ use std::{
 };
 
 use heddle_agent::git::{
-    DEFAULT_SIZE_GUARD, GitDir, ObjectBatch, ScanError, ScanOptions, Scanned, Scanner, Worktree,
+    DEFAULT_SIZE_GUARD, GitDir, ObjectBatch, ScanError, Scanned, Scanner, Worktree,
 };
 
 use crate::harness::{TestRepo, run};
@@ -34,11 +34,7 @@ impl Taker {
 
     fn scan(&mut self) -> Result<Scanned, ScanError> {
         let objects = ObjectBatch::new(&self.git);
-        let options = ScanOptions {
-            size_guard: DEFAULT_SIZE_GUARD,
-            looked_at: None,
-        };
-        let scanned = self.scanner.scan(&objects, options)?;
+        let scanned = self.scanner.scan(&objects, DEFAULT_SIZE_GUARD)?;
         objects.finish()?;
         Ok(scanned)
     }

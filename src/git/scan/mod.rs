@@ -17,7 +17,6 @@ use std::{
     io,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    sync::atomic::AtomicU64,
 };
 
 use gix::{ObjectId, bstr::BStr, bstr::BString, index::entry::Stat};
@@ -101,15 +100,6 @@ pub(crate) fn disk(error: &io::Error) -> (Reason, &'static str) {
         ),
         _ => (Reason::StoreIo, "nothing was changed; look at the disk"),
     }
-}
-
-/// What a scan is to mind.
-#[derive(Debug, Clone, Copy)]
-pub struct ScanOptions<'a> {
-    /// Bytes above which a file that Git does not track is left out.
-    pub size_guard: u64,
-    /// Files looked at so far, for whoever wants to know.
-    pub looked_at: Option<&'a AtomicU64>,
 }
 
 /// Something that a scan left out.
@@ -196,16 +186,12 @@ impl Scanner {
         Ok(())
     }
 
-    /// Scans the worktree. New objects go into `objects`; once that is finished, tell
-    /// [`Scanner::settle`].
+    /// Scans the worktree, without what Git does not track of more than `size_guard` bytes. New objects
+    /// go into `objects`; once that is finished, tell [`Scanner::settle`].
     ///
     /// # Errors
     /// When something that belongs to the tree cannot be read.
-    pub fn scan(
-        &mut self,
-        objects: &ObjectBatch,
-        options: ScanOptions<'_>,
-    ) -> Result<Scanned, ScanError> {
+    pub fn scan(&mut self, objects: &ObjectBatch, size_guard: u64) -> Result<Scanned, ScanError> {
         if !self.worktree.root.is_dir() {
             return Err(ScanError::Gone(self.worktree.root.clone()));
         }
@@ -216,7 +202,7 @@ impl Scanner {
         let index = index::UserIndex::current(self.index.take(), &self.worktree, &git)?;
         // Until it is settled, what was seen before is what is known.
         let before = self.listing.take().unwrap_or_default();
-        let scanned = self.scan_after(&git, &before, &index, objects, options);
+        let scanned = self.scan_after(&git, &before, &index, objects, size_guard);
         self.listing = Some(before);
         self.index = Some(index);
         scanned
@@ -228,11 +214,11 @@ impl Scanner {
         before: &Listing,
         index: &index::UserIndex,
         objects: &ObjectBatch,
-        options: ScanOptions<'_>,
+        size_guard: u64,
     ) -> Result<Scanned, ScanError> {
         let rules = rules::Rules::new(self.git(), &self.worktree, index);
         let known = (before, &self.folders);
-        let by = (self.believes, options);
+        let by = (self.believes, size_guard);
         let walk = walk::Walk::new(&self.worktree.root, git, index, &rules, known, by)?;
         let (seen, read) = read::read_unknown(walk.run()?, &walk, objects, before)?;
         let (tree, made) = tree::build(&seen, &walk, objects, before, &self.trees)?;

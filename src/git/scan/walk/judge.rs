@@ -95,14 +95,14 @@ impl Walk<'_> {
             );
             return Ok(None);
         }
-        if size > self.options.size_guard && mode != Mode::SYMLINK {
+        if size > self.size_guard && mode != Mode::SYMLINK {
             let mib = |bytes: u64| bytes.div_ceil(1024 * 1024);
             self.leave_out(
                 path,
                 format!(
                     "is not tracked and has {} MiB; the guard is at {} MiB",
                     mib(size),
-                    mib(self.options.size_guard)
+                    mib(self.size_guard)
                 ),
             );
             return Ok(None);

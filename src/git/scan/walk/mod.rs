@@ -27,7 +27,7 @@ use nix::{
 use rayon::prelude::*;
 
 use super::{
-    LeftOut, Listing, ScanError, ScanOptions,
+    LeftOut, Listing, ScanError,
     folder::{Entries, Entry, Folders, Names, Read},
     index::{Children, UserIndex},
     rules::Rules,
@@ -45,7 +45,7 @@ pub(super) struct Walk<'a> {
     pub(super) config: Config,
     before: &'a Listing,
     folders: &'a Folders,
-    options: ScanOptions<'a>,
+    size_guard: u64,
     left_out: Mutex<Vec<LeftOut>>,
     /// Names that were not known.
     read: Mutex<Vec<(BString, Names)>>,
@@ -120,7 +120,7 @@ impl<'a> Walk<'a> {
         index: &'a UserIndex,
         rules: &'a Rules<'a>,
         (before, folders): (&'a Listing, &'a Folders),
-        (config, options): (Config, ScanOptions<'a>),
+        (config, size_guard): (Config, u64),
     ) -> Result<Self, ScanError> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let top = open(root, flags, Permissions::empty());
@@ -137,7 +137,7 @@ impl<'a> Walk<'a> {
             rules,
             before,
             folders,
-            options,
+            size_guard,
             left_out: Mutex::default(),
             read: Mutex::default(),
             count: AtomicUsize::new(0),
@@ -216,9 +216,6 @@ impl<'a> Walk<'a> {
             Err(error) => return self.unopened(&folder, error),
         };
         drop(open);
-        if let Some(count) = self.options.looked_at {
-            count.fetch_add(entries.entries.len() as u64, Ordering::Relaxed);
-        }
         let mut parts = self.parts(&folder, &entries)?;
         parts.extend(self.kept_though_gone(&folder, &entries));
         drop(entries);
