@@ -13,6 +13,7 @@ use crate::{
         PreviewRestoreRequest, ResolveStateRequest, RestoreTarget, restore_target::Target,
         worktree_service_client::WorktreeServiceClient,
     },
+    symbol::SymbolRef,
 };
 
 /// What a command line asks about.
@@ -121,6 +122,20 @@ pub(super) async fn resolve(here: &Here, name: &str) -> Result<Vec<u8>> {
     };
     let resolved = here.call("looking for the state", send).await?;
     Ok(resolved.state_id)
+}
+
+/// The symbol, or the file, that a word means: `src/cache.rs:Cache::get`. The file is written from the
+/// current folder.
+///
+/// # Errors
+/// As [`Here::path`].
+pub(super) fn symbol(here: &Here, written: &str) -> Result<SymbolRef> {
+    // A symbol may have colons of its own.
+    let (file, symbol) = written.split_once(':').unwrap_or((written, ""));
+    Ok(SymbolRef {
+        file: here.path(file.as_ref())?,
+        symbol: symbol.to_owned(),
+    })
 }
 
 /// Whether a state, the newest without one, has something at a path where the worktree has nothing.

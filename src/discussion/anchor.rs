@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     failure::{Failure, Reason},
     git::{Compare, Error, GitDir, ObjectId, StateId, compare_trees},
-    symbol::{Outlines, language_of},
+    symbol::{Outlines, SymbolRef, language_of, last_name},
 };
 
 /// Changed files that are searched for a symbol that is no longer where it was.
@@ -18,15 +18,6 @@ const PROPOSED: usize = 5;
 /// Letters of a name that an error repeats.
 const SHOWN: usize = 256;
 
-/// A symbol of a file, or, where `symbol` is empty, the file.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Anchor {
-    /// Path from the repository's root.
-    pub file: String,
-    /// Its name, with those of what it lies in.
-    pub symbol: String,
-}
-
 /// What is compared: the text of each definition of a symbol, without its name; or a file's blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Text(Vec<Vec<u8>>);
@@ -34,7 +25,7 @@ pub(super) struct Text(Vec<Vec<u8>>);
 /// An anchor while it is followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Held {
-    pub anchor: Anchor,
+    pub anchor: SymbolRef,
     /// Its text; the last that it had where it is not there.
     pub text: Text,
     pub is_there: bool,
@@ -42,7 +33,7 @@ pub(super) struct Held {
 
 impl Held {
     /// One that is there.
-    pub fn new(anchor: Anchor, text: Text) -> Self {
+    pub fn new(anchor: SymbolRef, text: Text) -> Self {
         Self {
             anchor,
             text,
@@ -55,7 +46,7 @@ impl Held {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
     /// Where it is, or was last.
-    pub anchor: Anchor,
+    pub anchor: SymbolRef,
     /// Whether its text is another than when the discussion was opened.
     pub body_changed: bool,
     /// Whether it is not there.
@@ -64,7 +55,7 @@ pub struct Seen {
 
 impl Seen {
     /// As it is where it was opened.
-    pub fn unchanged(anchor: Anchor) -> Self {
+    pub fn unchanged(anchor: SymbolRef) -> Self {
         Self {
             anchor,
             body_changed: false,
@@ -81,7 +72,7 @@ pub(super) struct Looking<'a> {
 
 impl Looking<'_> {
     /// What the anchor names in a tree.
-    pub fn look(&self, tree: ObjectId, anchor: &Anchor) -> Result<Option<Text>, Error> {
+    pub fn look(&self, tree: ObjectId, anchor: &SymbolRef) -> Result<Option<Text>, Error> {
         let path = anchor.file.as_bytes();
         let Some(blob) = self.git.file_at(tree, path)? else {
             return Ok(None);
@@ -99,7 +90,7 @@ impl Looking<'_> {
     ///
     /// # Errors
     /// `ANCHOR_UNKNOWN`, with what there is instead.
-    pub fn require(&self, state: StateId, anchor: &Anchor) -> Result<(), Failure> {
+    pub fn require(&self, state: StateId, anchor: &SymbolRef) -> Result<(), Failure> {
         let tree = self.git.tree_of(state)?;
         match self.look(tree, anchor)? {
             Some(_) => Ok(()),
@@ -107,7 +98,12 @@ impl Looking<'_> {
         }
     }
 
-    fn missing(&self, state: StateId, tree: ObjectId, anchor: &Anchor) -> Result<Failure, Failure> {
+    fn missing(
+        &self,
+        state: StateId,
+        tree: ObjectId,
+        anchor: &SymbolRef,
+    ) -> Result<Failure, Failure> {
         let path = anchor.file.as_bytes();
         let [file, symbol] = [&anchor.file, &anchor.symbol].map(|name| shown(name));
         let short = state.short();
@@ -129,7 +125,7 @@ impl Looking<'_> {
                 ),
             ));
         };
-        let last = |name: &str| name.rsplit("::").next().unwrap_or(name).to_lowercase();
+        let last = |name: &str| last_name(name).to_lowercase();
         let wanted = last(&anchor.symbol);
         let names: BTreeSet<&str> = outline.definitions.iter().map(|it| &*it.name).collect();
         let (near, far): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| {
@@ -220,9 +216,13 @@ impl Looking<'_> {
 
     /// A place of the files that changed where the anchor's text is new: first of its own name, then of
     /// its own file.
-    fn by_text(&self, from: ObjectId, to: ObjectId, held: &Held) -> Result<Option<Anchor>, Error> {
+    fn by_text(
+        &self,
+        from: ObjectId,
+        to: ObjectId,
+        held: &Held,
+    ) -> Result<Option<SymbolRef>, Error> {
         let symbol = &held.anchor.symbol;
-        let last_name = |name: &str| name.rsplit("::").next().unwrap_or(name).to_owned();
         let mut found = Vec::new();
         let mut changes = self.git.diff(from, to, &[])?;
         // Links and submodules have no symbols, and the blob of a submodule is not here.
@@ -245,7 +245,7 @@ impl Looking<'_> {
                 names.extend(new.map(|it| it.name.clone()));
             }
             for name in names {
-                let anchor = Anchor {
+                let anchor = SymbolRef {
                     file: file.to_owned(),
                     symbol: name,
                 };
@@ -267,7 +267,7 @@ impl Looking<'_> {
         from: ObjectId,
         to: ObjectId,
         held: &Held,
-    ) -> Result<Option<(Anchor, Text)>, Error> {
+    ) -> Result<Option<(SymbolRef, Text)>, Error> {
         if self.git.file_at(to, held.anchor.file.as_bytes())?.is_some() {
             return Ok(None);
         }
@@ -290,7 +290,7 @@ impl Looking<'_> {
         let Some(Ok(file)) = moved.map(|change| String::from_utf8(change.path.into())) else {
             return Ok(None);
         };
-        let anchor = Anchor {
+        let anchor = SymbolRef {
             file,
             symbol: held.anchor.symbol.clone(),
         };

@@ -6,14 +6,15 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Anchor, AnnotationKind, DISCUSSION_BYTES, Discussion, DiscussionRecord, Discussions,
-    Resolution, Seen, TurnRecord, Visibility, check_body, settled, unknown,
+    AnnotationKind, DISCUSSION_BYTES, Discussion, DiscussionRecord, Discussions, Resolution, Seen,
+    TurnRecord, Visibility, check_body, settled, unknown,
 };
 use crate::{
     failure::{Failure, Reason},
     git::{Identity, RepoPath, StateId},
     mutation::{Entry, Mutation, Parcel, Verb, blocking, now_millis, unprepared},
     store::{AnnotationRecord, WriteTx},
+    symbol::SymbolRef,
     thread::{ThreadName, state_of_id},
 };
 
@@ -25,7 +26,7 @@ pub struct OpenRequest {
     /// The state's raw object id; empty for the current one.
     pub state: Vec<u8>,
     /// What it is about.
-    pub anchor: Anchor,
+    pub anchor: SymbolRef,
     /// The first turn.
     pub body: String,
     /// For whom it is meant.
@@ -87,7 +88,7 @@ fn open(
     let root = places.repository().root();
     let fault = |message: String| Failure::field(Reason::PathInvalid, "anchor.file", message);
     let path = RepoPath::parse(root, &asked.anchor.file).map_err(|e| fault(e.to_string()))?;
-    let anchor = Anchor {
+    let anchor = SymbolRef {
         file: path.as_bstr().to_string(),
         symbol: asked.anchor.symbol.clone(),
     };
@@ -455,7 +456,7 @@ impl Mutation for ResolvedDiscussion {
 
 fn entry(verb: Verb, discussion: &Discussion, what: &str) -> Entry {
     let record = &discussion.record;
-    let Anchor { file, symbol } = &discussion.seen.anchor;
+    let SymbolRef { file, symbol } = &discussion.seen.anchor;
     let about = match symbol.as_str() {
         "" => format!("`{file}`"),
         symbol => format!("`{symbol}` in `{file}`"),

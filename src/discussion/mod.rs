@@ -9,7 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use anchor::{Anchor, Seen};
+pub use anchor::Seen;
 pub use commands::{
     AppendTurn, AppendedTurn, OpenDiscussion, OpenRequest, OpenedDiscussion, ResolveDiscussion,
     ResolvedDiscussion, Settlement,

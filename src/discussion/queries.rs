@@ -5,14 +5,14 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{
-    Anchor, Discussion, DiscussionRecord, Seen, TurnRecord,
+    Discussion, DiscussionRecord, Seen, TurnRecord,
     anchor::{Held, Looking},
     unknown,
 };
 use crate::{
     failure::{Failure, Reason},
     git::{GitDir, LinesTo, StateId},
-    symbol::Outlines,
+    symbol::{Outlines, SymbolRef},
     thread::{Places, state_of_id},
 };
 
@@ -175,7 +175,7 @@ impl Discussions {
     pub fn of(
         &self,
         repo_path: &str,
-        anchor: &Anchor,
+        anchor: &SymbolRef,
         filter: Filter,
         after: Option<Uuid>,
     ) -> Result<Vec<Discussion>, Failure> {
@@ -222,8 +222,8 @@ impl Discussions {
 
 impl DiscussionRecord {
     /// What it was opened on.
-    pub fn anchor(&self) -> Anchor {
-        Anchor {
+    pub fn anchor(&self) -> SymbolRef {
+        SymbolRef {
             file: self.file.clone(),
             symbol: self.symbol.clone(),
         }

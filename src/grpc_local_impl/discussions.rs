@@ -18,12 +18,13 @@ use super::{
 };
 use crate::{
     discussion::{
-        Anchor, AnnotationKind, AppendTurn, Discussion, Discussions, Filter, OpenDiscussion,
-        OpenRequest, Resolution, ResolveDiscussion, Settlement, TurnRecord, parse_id,
+        AnnotationKind, AppendTurn, Discussion, Discussions, Filter, OpenDiscussion, OpenRequest,
+        Resolution, ResolveDiscussion, Settlement, TurnRecord, parse_id,
     },
     failure::{Failure, Reason},
     git::StateId,
     mutation::blocking,
+    symbol::SymbolRef,
 };
 
 #[tonic::async_trait]
@@ -127,12 +128,14 @@ impl DiscussionService for Arc<Services> {
         &self,
         request: Request<v1::GetDiscussionRequest>,
     ) -> Result<Response<v1::Discussion>, Status> {
+        let peer = request.extensions().get::<ConnectionCalls>().cloned();
         let asked = request.into_inner();
         self.check_repository(&asked.repo_path).await?;
         let id = parse_id(&asked.discussion_id, "discussion_id")?;
+        let place = self.place_for_large(peer.as_ref()).await?;
         let discussions = Arc::clone(&self.discussions);
         let look = move || discussions.one(id, &asked.repo_path, &asked.state_id);
-        Ok(Response::new(to_proto(&blocking(look).await?)))
+        Ok(place.send(to_proto(&blocking(look).await?)))
     }
 }
 
@@ -156,15 +159,12 @@ impl Services {
     }
 }
 
-fn anchor(given: Option<v1::PathSymbolRef>) -> Result<Anchor, Failure> {
+fn anchor(given: Option<v1::PathSymbolRef>) -> Result<SymbolRef, Failure> {
     let given = given.ok_or_else(|| {
         let message = "the anchor is missing; give a file, and a symbol in it";
         Failure::field(Reason::InvalidField, "anchor", message)
     })?;
-    Ok(Anchor {
-        file: given.file,
-        symbol: given.symbol,
-    })
+    Ok(given.into())
 }
 
 /// The id that a page goes on after, if it is not the first.
@@ -234,13 +234,6 @@ fn settled(how: &Option<Resolution>) -> resolution::State {
     }
 }
 
-fn place(anchor: &Anchor) -> v1::PathSymbolRef {
-    v1::PathSymbolRef {
-        file: anchor.file.clone(),
-        symbol: anchor.symbol.clone(),
-    }
-}
-
 fn to_proto(discussion: &Discussion) -> v1::Discussion {
     let Discussion {
         record,
@@ -253,7 +246,7 @@ fn to_proto(discussion: &Discussion) -> v1::Discussion {
     };
     v1::Discussion {
         id: record.id.to_string(),
-        anchor: Some(place(&seen.anchor)),
+        anchor: Some(seen.anchor.clone().into()),
         opened_against_state: record.opened_against.clone(),
         opened_at: Some(at_millis(record.opened_ms)),
         thread_ref: record.thread.clone(),
@@ -265,6 +258,6 @@ fn to_proto(discussion: &Discussion) -> v1::Discussion {
         orphaned: seen.orphaned,
         visibility: record.visibility.clone(),
         resolved_annotation_id: annotation,
-        opened_on: Some(place(&record.anchor())),
+        opened_on: Some(record.anchor().into()),
     }
 }

@@ -1,5 +1,7 @@
 //! The generated messages and services, and what their descriptors say of them.
 
+use crate::symbol::SymbolRef;
+
 /// `heddle.v1`: the shared contract.
 #[allow(missing_docs, clippy::all)]
 pub mod v1 {
@@ -10,6 +12,18 @@ pub mod v1 {
 #[allow(missing_docs, clippy::all)]
 pub mod local {
     tonic::include_proto!("heddle.local.v1");
+}
+
+impl From<SymbolRef> for v1::PathSymbolRef {
+    fn from(SymbolRef { file, symbol }: SymbolRef) -> Self {
+        Self { file, symbol }
+    }
+}
+
+impl From<v1::PathSymbolRef> for SymbolRef {
+    fn from(v1::PathSymbolRef { file, symbol }: v1::PathSymbolRef) -> Self {
+        Self { file, symbol }
+    }
 }
 
 /// The descriptors of every file in `proto/`.

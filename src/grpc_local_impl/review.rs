@@ -21,7 +21,7 @@ use crate::{
     mutation::blocking,
     review::{
         self, CheckKind, CheckRecord, Proof, RecordStatement, ReviewKind, Said, Scope,
-        SignatureRecord, SymbolRef, Verdict,
+        SignatureRecord, Verdict,
     },
     thread::state_of_id,
 };
@@ -160,7 +160,7 @@ impl StateReviewService for Arc<Services> {
             request,
             statement,
             |signed| {
-                let ack = Some(check_to_proto(&signed.check()));
+                let ack = signed.check().as_ref().map(check_to_proto);
                 v1::RecordCheckAckResponse { ack }.encode_to_vec()
             },
         )
@@ -230,10 +230,7 @@ fn scope(given: Option<v1::ReviewScope>) -> Result<Scope, Failure> {
     match given.and_then(|given| given.scope) {
         Some(Given::WholeChange(_)) => Ok(Scope::WholeChange),
         Some(Given::Symbols(list)) => {
-            let symbols = list.symbols.into_iter().map(|one| SymbolRef {
-                file: one.file,
-                symbol: one.symbol,
-            });
+            let symbols = list.symbols.into_iter().map(Into::into);
             let scope = Scope::symbols(symbols.collect());
             scope.map_err(|failure| failure.within("scope.symbols"))
         }

@@ -189,9 +189,11 @@ impl Mutation for SignedStatement {
                 format!("the state {state} was dropped meanwhile; `heddle log` shows states"),
             ));
         }
-        match self.record() {
-            Record::Signature(signature) => tx.add_signature(&signature)?,
-            Record::Check(check) => tx.put_check(&check)?,
+        if let Some(signature) = self.signature() {
+            tx.add_signature(&signature)?;
+        }
+        if let Some(check) = self.check() {
+            tx.put_check(&check)?;
         }
         Ok(self.clone())
     }
@@ -234,12 +236,6 @@ impl Mutation for SignedStatement {
     }
 }
 
-/// A statement as a row.
-enum Record {
-    Signature(SignatureRecord),
-    Check(CheckRecord),
-}
-
 impl SignedStatement {
     /// The symbols that it is about, as the log has them: one on a line each.
     fn symbols(&self) -> Vec<String> {
@@ -247,11 +243,12 @@ impl SignedStatement {
             return Vec::new();
         };
         let named = symbols.iter().filter(|one| !one.symbol.is_empty());
-        let named = named.map(|one| format!("{}:{}", one.file, one.symbol));
+        let named = named.map(ToString::to_string);
         named.filter(|name| !name.contains('\n')).collect()
     }
 
-    fn record(&self) -> Record {
+    /// It as a signature, if it is one.
+    fn signature(&self) -> Option<SignatureRecord> {
         let (kind, verdict, scope, said) = match &self.statement.said {
             Said::Review {
                 kind,
@@ -263,7 +260,7 @@ impl SignedStatement {
                 scope,
                 reason,
             } => (None, Some(verdict.name()), scope, reason),
-            Said::Check { .. } => return Record::Check(self.check()),
+            Said::Check { .. } => return None,
         };
         let pairs = match scope {
             Scope::WholeChange => None,
@@ -276,7 +273,7 @@ impl SignedStatement {
                 )
             }
         };
-        Record::Signature(SignatureRecord {
+        Some(SignatureRecord {
             signature_id: self.id,
             state_id: self.statement.state.to_vec(),
             actor_name: self.actor.name.clone(),
@@ -292,28 +289,28 @@ impl SignedStatement {
         })
     }
 
-    /// It as a check; what is none has no reference.
-    pub fn check(&self) -> CheckRecord {
-        let (kind, reference, acked) = match &self.statement.said {
-            Said::Check {
-                kind,
-                reference,
-                acked,
-            } => (kind.name(), reference.as_str(), *acked),
-            _ => ("", "", false),
+    /// It as a check, if it is one.
+    pub fn check(&self) -> Option<CheckRecord> {
+        let Said::Check {
+            kind,
+            reference,
+            acked,
+        } = &self.statement.said
+        else {
+            return None;
         };
-        CheckRecord {
+        Some(CheckRecord {
             id: 0,
             state_id: self.statement.state.to_vec(),
             actor_name: self.actor.name.clone(),
             actor_email: self.actor.email.clone(),
-            kind: kind.to_owned(),
-            reference: reference.to_owned(),
-            acked,
+            kind: kind.name().to_owned(),
+            reference: reference.clone(),
+            acked: *acked,
             acked_secs: self.statement.at_secs,
             algorithm: self.proof.algorithm.name().to_owned(),
             public_key: self.proof.public_key.clone(),
             signature: self.proof.signature.clone(),
-        }
+        })
     }
 }

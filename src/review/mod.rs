@@ -15,7 +15,7 @@ pub use queries::{
     signatures,
 };
 pub use sshsig::{KEYGEN_TIME, KeyLine, NAMESPACE, embedded_key};
-pub use statement::{Said, Scope, Statement, SymbolRef};
+pub use statement::{Said, Scope, Statement};
 pub use verify::Proof;
 
 pub use crate::store::{CheckRecord, SignatureRecord};

@@ -86,7 +86,8 @@ mod tests {
     use super::*;
     use crate::{
         git::StateId,
-        review::{CheckKind, ReviewKind, SymbolRef, Verdict},
+        review::{CheckKind, ReviewKind, Verdict},
+        symbol::SymbolRef,
     };
 
     fn payload(said: Said) -> Vec<u8> {

@@ -6,6 +6,7 @@ use super::{CheckKind, NAME_LIMIT, ReviewKind, SCOPE_LIMIT, SYMBOLS_LIMIT, TEXT_
 use crate::{
     failure::{Failure, Reason},
     git::StateId,
+    symbol::SymbolRef,
 };
 
 /// What is signed.
@@ -58,15 +59,6 @@ pub enum Scope {
     WholeChange,
     /// These symbols, in the order in which they are signed.
     Symbols(Vec<SymbolRef>),
-}
-
-/// A symbol in a file; without a symbol, the file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SymbolRef {
-    /// The file's path from the worktree's root.
-    pub file: String,
-    /// The symbol's name.
-    pub symbol: String,
 }
 
 impl Said {

@@ -6,10 +6,11 @@ use std::{ops::ControlFlow, ops::Range};
 use tree_sitter::{Node, ParseOptions, Parser, Tree, TreeCursor};
 
 use super::{
-    Definition, Outline, Reference, Sketch,
+    Definition, Outline, Reference,
     digest::{Digest, Text},
     found::{Findings, Found, find},
     language::{Class, Compiled, Language},
+    last_name,
 };
 
 /// Files of more bytes than this are not read for symbols.
@@ -199,7 +200,6 @@ impl Walk<'_> {
         if let Some(qualifier) = self.findings.references.remove(&node.id()) {
             self.refer(node, qualifier);
         }
-        self.sketch(node.kind_id());
         let is_leaf = node.child_count() == 0;
         if is_leaf || class == Class::Literal {
             if node.start_byte() >= self.said_whole {
@@ -315,12 +315,10 @@ impl Walk<'_> {
                 lines: (first_line, last_line(node)),
                 parent,
                 is_test: false,
-                tokens: 0,
                 text: Digest::default(),
                 own: Digest::default(),
                 shape: Digest::default(),
                 unnamed: Digest::default(),
-                sketch: Sketch::default(),
             });
         }
         let [path, ..] = &paths[..] else { return };
@@ -333,11 +331,9 @@ impl Walk<'_> {
 
     fn close_definition(&mut self, done: OpenDefinition) {
         for definition in &mut self.outline.definitions[done.places.clone()] {
-            let own_name = definition.name.rsplit("::").next().unwrap_or_default();
+            let own_name = last_name(&definition.name);
             let digests = done.text.digests(own_name, done.found.kind.as_str());
             definition.is_test = done.is_test;
-            definition.tokens = done.text.tokens;
-            definition.sketch = done.text.sketch;
             definition.text = digests.text;
             definition.own = digests.own;
             definition.shape = digests.shape;
@@ -373,26 +369,11 @@ impl Walk<'_> {
         });
     }
 
-    fn sketch(&mut self, kind: u16) {
-        let mut above = self.kinds.iter().rev().copied();
-        let kinds = [
-            above.next().unwrap_or_default(),
-            above.next().unwrap_or_default(),
-            kind,
-        ];
-        if self.leading.is_none()
-            && let Some(definition) = self.innermost()
-        {
-            definition.text.sketch.add(kinds);
-        }
-    }
-
     fn say_token(&mut self, range: Range<usize>) {
         let source = self.source;
         if self.leading.is_none()
             && let Some(definition) = self.innermost()
         {
-            definition.text.tokens += 1;
             if definition.found.names.contains(&range) {
                 return self.say(OWN_NAME, range.start);
             }

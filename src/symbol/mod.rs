@@ -7,16 +7,33 @@ mod found;
 mod language;
 mod outlines;
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
-pub use digest::{Digest, SKETCH_SLOTS, Sketch};
+pub use digest::Digest;
 pub use extract::{NESTING_LIMIT, SIZE_LIMIT, outline};
 pub use language::{LANGUAGES, Language, language_of};
 pub use outlines::Outlines;
 
-/// Rises whenever an outline of the same bytes may come out otherwise: by a grammar, a query, or the
-/// code here. Outlines of another version are made again.
-pub const OUTLINE_VERSION: u32 = 1;
+/// A symbol of a file, by name; where `symbol` is empty, the file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SymbolRef {
+    /// Path from the repository's root.
+    pub file: String,
+    /// Its name, with those of what it lies in.
+    pub symbol: String,
+}
+
+/// As people write it: `src/cache.rs:Cache::get`.
+impl fmt::Display for SymbolRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.symbol.as_str() {
+            "" => f.write_str(&self.file),
+            symbol => write!(f, "{}:{symbol}", self.file),
+        }
+    }
+}
 
 /// What a definition defines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -75,11 +92,6 @@ impl Kind {
         ];
         ALL.into_iter().find(|kind| kind.as_str() == name)
     }
-
-    /// Whether it has a body that is carried out.
-    pub fn is_callable(self) -> bool {
-        matches!(self, Self::Function | Self::Method | Self::Macro)
-    }
 }
 
 /// What a file defines and refers to.
@@ -115,8 +127,6 @@ pub struct Definition {
     pub parent: Option<u32>,
     /// Whether the source marks it as a test, or it lies in such a definition.
     pub is_test: bool,
-    /// How many tokens it has, without comments and nested definitions.
-    pub tokens: u32,
     /// All of it, as normalised text: without comments and without regard to white space.
     pub text: Digest,
     /// The same without the definitions in it.
@@ -125,15 +135,11 @@ pub struct Definition {
     pub shape: Digest,
     /// All of it but its name: equal where it was only renamed.
     pub unnamed: Digest,
-    /// Its structure, to be compared with others' in part.
-    pub sketch: Sketch,
 }
 
-impl Definition {
-    /// Its own name, without those of what it lies in.
-    pub fn last_name(&self) -> &str {
-        self.name.rsplit("::").next().unwrap_or(&self.name)
-    }
+/// A name without those of what it lies in.
+pub fn last_name(name: &str) -> &str {
+    name.rsplit("::").next().unwrap_or(name)
 }
 
 /// One place where something is called or used by name.

@@ -16,15 +16,15 @@ use super::{
     here::Here,
     link::Link,
     output::{BOLD, hex, printable, short},
-    words::resolve,
+    words::{resolve, symbol},
 };
 use crate::{
     git::StateId,
     grpc_local_impl::proto::v1::{
-        self, PathSymbolRef, RecordCheckAckRequest, RecordVerdictRequest, ReviewScope,
-        SignStateRequest, review_scope, state_review_service_client::StateReviewServiceClient,
+        self, RecordCheckAckRequest, RecordVerdictRequest, ReviewScope, SignStateRequest,
+        review_scope, state_review_service_client::StateReviewServiceClient,
     },
-    review::{CheckKind, ReviewKind, Said, Scope, Statement, SymbolRef, Verdict},
+    review::{CheckKind, ReviewKind, Said, Scope, Statement, Verdict},
 };
 use key::{KeyArgs, Signed};
 
@@ -109,19 +109,12 @@ struct ScopeArgs {
 }
 
 impl ScopeArgs {
-    fn scope(&self) -> Result<Scope> {
+    fn scope(&self, here: &Here) -> Result<Scope> {
         if self.symbols.is_empty() {
             return Ok(Scope::WholeChange);
         }
-        let symbols = self.symbols.iter().map(|written| {
-            // A symbol may have colons of its own: `src/cache.rs:Cache::get`.
-            let (file, symbol) = written.split_once(':').unwrap_or((written, ""));
-            SymbolRef {
-                file: file.to_owned(),
-                symbol: symbol.to_owned(),
-            }
-        });
-        Ok(Scope::symbols(symbols.collect())?)
+        let symbols = self.symbols.iter().map(|written| symbol(here, written));
+        Ok(Scope::symbols(symbols.collect::<Result<_>>()?)?)
     }
 }
 
@@ -171,7 +164,7 @@ async fn sign(common: &Common, args: SignArgs) -> Result {
     // Clap lets no other through.
     let kind = ReviewKind::named(&args.kind).unwrap_or(ReviewKind::Read);
     let justification = args.message.unwrap_or_default();
-    let scope = args.scope.scope()?;
+    let scope = args.scope.scope(&here)?;
     let said = Said::review(kind, scope.clone(), justification.clone())?;
     let (signed, at) = signed(&here, &args.key, state, said)?;
     let request = SignStateRequest {
@@ -203,7 +196,7 @@ async fn verdict(common: &Common, args: VerdictArgs) -> Result {
     // Clap lets no other through.
     let verdict = Verdict::named(&args.verdict).unwrap_or(Verdict::Hold);
     let reason = args.message.unwrap_or_default();
-    let scope = args.scope.scope()?;
+    let scope = args.scope.scope(&here)?;
     let said = Said::verdict(verdict, scope.clone(), reason.clone())?;
     let (signed, at) = signed(&here, &args.key, state, said)?;
     let request = RecordVerdictRequest {
@@ -286,10 +279,7 @@ fn scope_to_proto(scope: Scope) -> ReviewScope {
     let scope = match scope {
         Scope::WholeChange => review_scope::Scope::WholeChange(review_scope::WholeChange {}),
         Scope::Symbols(symbols) => {
-            let symbols = symbols.into_iter().map(|one| PathSymbolRef {
-                file: one.file,
-                symbol: one.symbol,
-            });
+            let symbols = symbols.into_iter().map(Into::into);
             review_scope::Scope::Symbols(review_scope::SymbolList {
                 symbols: symbols.collect(),
             })

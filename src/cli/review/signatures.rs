@@ -24,6 +24,7 @@ use crate::{
         ReviewScope, ReviewSignature, Verdict, review_scope::Scope,
     },
     review::KeyLine,
+    symbol::SymbolRef,
 };
 
 #[derive(Debug, Args)]
@@ -176,11 +177,8 @@ fn symbols(scope: Option<&ReviewScope>) -> Vec<String> {
     let Some(Scope::Symbols(list)) = scope.and_then(|scope| scope.scope.as_ref()) else {
         return Vec::new();
     };
-    let named = list.symbols.iter().map(|one| match one.symbol.as_str() {
-        "" => one.file.clone(),
-        symbol => format!("{}:{symbol}", one.file),
-    });
-    named.collect()
+    let named = list.symbols.iter().cloned().map(SymbolRef::from);
+    named.map(|one| one.to_string()).collect()
 }
 
 fn seconds(time: Option<&prost_types::Timestamp>) -> i64 {
