@@ -8,13 +8,20 @@ use std::{
 use super::{Outline, SIZE_LIMIT, language_of, outline};
 use crate::git::{Error, GitDir, ObjectId};
 
-/// Outlines that are kept in memory: those of the files that are asked about again and again.
-const KEPT: usize = 64;
+/// Definitions and references of the outlines that are kept in memory (G8): one takes some 100 bytes.
+const KEPT: usize = 50_000;
 
-/// Makes outlines, and keeps some.
+/// Makes outlines, and keeps those of the files that are asked about again and again.
 #[derive(Debug, Default)]
 pub struct Outlines {
-    kept: Mutex<HashMap<(&'static str, ObjectId), Arc<Outline>>>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    outlines: HashMap<(&'static str, ObjectId), Arc<Outline>>,
+    /// How many definitions and references they have.
+    size: usize,
 }
 
 impl Outlines {
@@ -34,18 +41,22 @@ impl Outlines {
         };
         let key = (language.name, blob);
         let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = kept().get(&key) {
+        if let Some(known) = kept().outlines.get(&key) {
             return Ok(Some(Arc::clone(known)));
         }
         let Some(source) = git.blob(blob, SIZE_LIMIT)? else {
             return Ok(None);
         };
         let made = Arc::new(outline(language, &source));
+        let size = 1 + made.definitions.len() + made.references.len();
         let mut kept = kept();
-        if kept.len() >= KEPT {
-            kept.clear();
+        if kept.size + size > KEPT {
+            *kept = Kept::default();
         }
-        kept.insert(key, Arc::clone(&made));
+        // Two may have made it at once.
+        if size <= KEPT && kept.outlines.insert(key, Arc::clone(&made)).is_none() {
+            kept.size += size;
+        }
         Ok(Some(made))
     }
 }
