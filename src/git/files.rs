@@ -96,7 +96,8 @@ impl<'a> LinesTo<'a> {
     }
 
     /// The states from one to the other, both with them: on from the one, where a merge brought it in;
-    /// else back to where their lines meet, and on from there. Where they do not meet within 5,000 commits there is nothing between them.
+    /// else back to where their lines meet, and on from there. Where they do not meet within 5,000
+    /// commits there is nothing between them.
     ///
     /// # Errors
     /// When a commit cannot be read.

@@ -1,9 +1,9 @@
 //! From a file's bytes to its outline: one walk over the parsed tree, in time that grows with the
 //! file and with nothing else, whatever is in it.
 
-use std::{ops::ControlFlow, ops::Range};
+use std::ops::Range;
 
-use tree_sitter::{Node, ParseOptions, Parser, Tree, TreeCursor};
+use tree_sitter::{Node, TreeCursor};
 
 use super::{
     Definition, Outline, Reference,
@@ -11,6 +11,7 @@ use super::{
     found::{Findings, Found, find},
     language::{Class, Compiled, Language},
     last_name,
+    parse::parse,
 };
 
 /// Files of more bytes than this are not read for symbols.
@@ -22,17 +23,11 @@ const DEFINITION_LIMIT: usize = 20_000;
 const REFERENCE_LIMIT: usize = 10 * DEFINITION_LIMIT;
 /// In bytes. What has a longer name, all that it lies in taken together, is left out.
 const NAME_LIMIT: usize = 512;
-/// So many brackets and the like stand beside one another in no code that is meant to be read.
-const RUN_LIMIT: u32 = 200;
-/// How often the parser may report progress, for each 16 bytes and beyond that: code needs a tenth to
-/// a half of it. Above it the parser is lost in what it cannot read.
-const PARSE_STEPS: usize = 10_000;
 
 /// The outline of a file in this language. What the grammar cannot read is passed over.
 pub fn outline(language: &Language, source: &[u8]) -> Outline {
     let compiled = language.compiled();
-    let tree = parse(compiled, source);
-    let Some(tree) = tree.filter(is_readable) else {
+    let Some(tree) = parse(compiled, source) else {
         return Outline {
             broken: true,
             ..Outline::default()
@@ -52,55 +47,6 @@ pub fn outline(language: &Language, source: &[u8]) -> Outline {
     walk.outline.broken = tree.root_node().has_error();
     walk.run(&mut tree.walk());
     walk.outline
-}
-
-/// Bounded by steps and not by time, so that the same bytes give the same answer.
-fn parse(compiled: &Compiled, source: &[u8]) -> Option<Tree> {
-    let mut parser = Parser::new();
-    parser.set_language(&compiled.grammar).ok()?;
-    let mut left = PARSE_STEPS + source.len() / 16;
-    let mut progress = |_: &_| match left.checked_sub(1) {
-        Some(fewer) => {
-            left = fewer;
-            ControlFlow::Continue(())
-        }
-        None => ControlFlow::Break(()),
-    };
-    parser.parse_with_options(
-        &mut |at, _| source.get(at..).unwrap_or_default(),
-        None,
-        Some(ParseOptions::new().progress_callback(&mut progress)),
-    )
-}
-
-/// Whether a query can be run over the tree in a time that grows with it: for each node it looks for
-/// a later named one beside it, and would look through all of a long run of brackets again and again.
-fn is_readable(tree: &Tree) -> bool {
-    let mut cursor = tree.walk();
-    let mut runs = vec![0_u32];
-    loop {
-        let run = runs.last_mut();
-        if let Some(run) = run {
-            *run = if cursor.node().is_named() {
-                0
-            } else {
-                *run + 1
-            };
-            if *run > RUN_LIMIT {
-                return false;
-            }
-        }
-        if cursor.goto_first_child() {
-            runs.push(0);
-            continue;
-        }
-        while !cursor.goto_next_sibling() {
-            runs.pop();
-            if !cursor.goto_parent() {
-                return true;
-            }
-        }
-    }
 }
 
 /// A definition or container that the walk is in.
@@ -373,10 +319,9 @@ impl Walk<'_> {
         let source = self.source;
         if self.leading.is_none()
             && let Some(definition) = self.innermost()
+            && definition.found.names.contains(&range)
         {
-            if definition.found.names.contains(&range) {
-                return self.say(OWN_NAME, range.start);
-            }
+            return self.say(OWN_NAME, range.start);
         }
         self.say(&source[range.clone()], range.start);
     }

@@ -6,6 +6,7 @@ mod extract;
 mod found;
 mod language;
 mod outlines;
+mod parse;
 
 use std::fmt;
 
