@@ -1,4 +1,6 @@
-//! `heddle discuss open`, `reply`, `resolve`, `list` and `show`.
+//! `heddle discuss open`, `reply`, `resolve`, `list` and `show`; how they are shown, in a file of its own.
+
+mod show;
 
 use std::{
     io::{self, Read},
@@ -6,7 +8,6 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use prost_types::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -14,21 +15,20 @@ use super::{
     Common, Error, Result,
     here::Here,
     link::Link,
-    output::{BOLD, DIM, GOOD, NOTE, Output, ago, hex, printable, short},
-    words::resolve,
+    output::Output,
+    words::{resolve, symbol},
 };
 use crate::{
     failure::{Failure, Reason},
     grpc_local_impl::proto::v1::{
         AppendTurnRequest, ContextAnnotationKind, Discussion, GetDiscussionRequest,
-        ListDiscussionsByStateRequest, ListDiscussionsBySymbolRequest, OpenDiscussionRequest,
-        PathSymbolRef, ResolveDiscussionRequest, discussion_resolution::State,
+        ListDiscussionsByStateRequest, ListDiscussionsBySymbolRequest, ListDiscussionsResponse,
+        OpenDiscussionRequest, ResolveDiscussionRequest,
         discussion_service_client::DiscussionServiceClient, resolve_discussion_request as settle,
     },
+    symbol::SymbolRef,
 };
-
-/// Letters of an id that are shown: its last ones, which are random; the first tell the time.
-const SHOWN_OF_ID: usize = 8;
+use show::{as_json, print, row};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DiscussCommand {
@@ -196,20 +196,11 @@ async fn state(here: &Here, name: &str) -> Result<Vec<u8>> {
     }
 }
 
-/// A symbol may have colons of its own: `src/cache.rs:Cache::get`.
-fn anchor(here: &Here, written: &str) -> Result<PathSymbolRef> {
-    let (file, symbol) = written.split_once(':').unwrap_or((written, ""));
-    Ok(PathSymbolRef {
-        file: here.path(file.as_ref())?,
-        symbol: symbol.to_owned(),
-    })
-}
-
 async fn open(here: &Here, args: OpenArgs) -> Result<Discussion> {
     let request = OpenDiscussionRequest {
         repo_path: here.repo_path(),
         state_id: state(here, &args.state).await?,
-        anchor: Some(anchor(here, &args.on)?),
+        anchor: Some(symbol(here, &args.on)?.into()),
         body: args.message.text()?,
         visibility: args.visibility,
         thread_ref: args.thread,
@@ -281,7 +272,7 @@ async fn find(here: &Here, written: &str) -> Result<String> {
         return Ok(written.to_owned());
     }
     let wanted = written.to_ascii_lowercase();
-    let all = all(here, "all", Vec::new()).await?;
+    let all = of_state(here, "all", Vec::new()).await?;
     let is_meant =
         |id: &str| !wanted.is_empty() && (id.ends_with(&wanted) || id.starts_with(&wanted));
     let mut found = all.into_iter().map(|it| it.id).filter(|id| is_meant(id));
@@ -299,46 +290,54 @@ async fn find(here: &Here, written: &str) -> Result<String> {
     }
 }
 
-async fn all(here: &Here, status: &str, state_id: Vec<u8>) -> Result<Vec<Discussion>> {
+/// Every discussion that `page` lists: it is asked again, for what comes after the last one, while there
+/// are more.
+async fn all_pages(
+    page: impl AsyncFn(String) -> Result<ListDiscussionsResponse>,
+) -> Result<Vec<Discussion>> {
     let mut all: Vec<Discussion> = Vec::new();
     loop {
+        let after = all.last().map(|it| it.id.clone()).unwrap_or_default();
+        let page = page(after).await?;
+        all.extend(page.discussions);
+        if !page.truncated {
+            return Ok(all);
+        }
+    }
+}
+
+async fn of_state(here: &Here, status: &str, state_id: Vec<u8>) -> Result<Vec<Discussion>> {
+    all_pages(async |after_id| {
         let request = ListDiscussionsByStateRequest {
             repo_path: here.repo_path(),
             state_id: state_id.clone(),
             status: status.to_owned(),
-            after_id: all.last().map(|it| it.id.clone()).unwrap_or_default(),
+            after_id,
         };
         let send = async |channel| client(channel).list_by_state(request.clone()).await;
-        let page = here.call("listing discussions", send).await?;
-        all.extend(page.discussions);
-        if !page.truncated {
-            return Ok(all);
-        }
-    }
+        here.call("listing discussions", send).await
+    })
+    .await
 }
 
-async fn of_symbol(here: &Here, status: &str, anchor: PathSymbolRef) -> Result<Vec<Discussion>> {
-    let mut all: Vec<Discussion> = Vec::new();
-    loop {
+async fn of_symbol(here: &Here, status: &str, anchor: SymbolRef) -> Result<Vec<Discussion>> {
+    all_pages(async |after_id| {
         let request = ListDiscussionsBySymbolRequest {
             repo_path: here.repo_path(),
-            anchor: Some(anchor.clone()),
+            anchor: Some(anchor.clone().into()),
             status: status.to_owned(),
-            after_id: all.last().map(|it| it.id.clone()).unwrap_or_default(),
+            after_id,
         };
         let send = async |channel| client(channel).list_by_symbol(request.clone()).await;
-        let page = here.call("listing discussions", send).await?;
-        all.extend(page.discussions);
-        if !page.truncated {
-            return Ok(all);
-        }
-    }
+        here.call("listing discussions", send).await
+    })
+    .await
 }
 
 async fn list(out: &Output, here: &Here, args: ListArgs) -> Result {
     let discussions = match &args.on {
-        Some(on) => of_symbol(here, &args.status, anchor(here, on)?).await?,
-        None => all(here, &args.status, state(here, &args.state).await?).await?,
+        Some(on) => of_symbol(here, &args.status, symbol(here, on)?).await?,
+        None => of_state(here, &args.status, state(here, &args.state).await?).await?,
     };
     if out.is_json() {
         let discussions: Vec<Value> = discussions.iter().map(as_json).collect();
@@ -356,136 +355,4 @@ async fn list(out: &Output, here: &Here, args: ListArgs) -> Result {
         )?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn short_id(id: &str) -> &str {
-    &id[id.len().saturating_sub(SHOWN_OF_ID)..]
-}
-
-fn about(anchor: Option<&PathSymbolRef>) -> String {
-    match anchor {
-        Some(PathSymbolRef { file, symbol }) if symbol.is_empty() => file.clone(),
-        Some(PathSymbolRef { file, symbol }) => format!("{file}:{symbol}"),
-        None => String::new(),
-    }
-}
-
-fn state_of(discussion: &Discussion) -> Option<&State> {
-    discussion.resolution.as_ref()?.state.as_ref()
-}
-
-fn status(discussion: &Discussion) -> String {
-    let mut words = vec![match state_of(discussion) {
-        None | Some(State::Open(_)) => "open",
-        Some(State::IntoAnnotation(_)) => "annotated",
-        Some(State::ByEdit(_)) => "edited",
-        Some(State::Dismissed(_)) => "dismissed",
-    }];
-    if discussion.orphaned {
-        words.push("orphaned");
-    } else if discussion.body_changed_since_open {
-        words.push("changed");
-    }
-    words.join(", ")
-}
-
-fn row(discussion: &Discussion) -> [String; 5] {
-    let last = discussion.turns.last();
-    let first_line = last.and_then(|turn| turn.body.lines().next());
-    let mut said: String = first_line.unwrap_or_default().chars().take(48).collect();
-    if first_line.is_some_and(|line| line.len() > said.len()) {
-        said.push('…');
-    }
-    [
-        short_id(&discussion.id).to_owned(),
-        about(discussion.anchor.as_ref()),
-        status(discussion),
-        discussion.turns.len().to_string(),
-        said,
-    ]
-}
-
-fn print(out: &Output, discussion: &Discussion) -> Result<()> {
-    let style = match state_of(discussion) {
-        None | Some(State::Open(_)) => NOTE,
-        Some(_) => GOOD,
-    };
-    out.line(format_args!(
-        "{BOLD}{}{BOLD:#}  {style}{}{style:#}  {DIM}{}{DIM:#}",
-        printable(&about(discussion.anchor.as_ref())),
-        status(discussion),
-        discussion.id,
-    ))?;
-    let moved = discussion.anchor != discussion.opened_on;
-    let mut opened = short(&discussion.opened_against_state);
-    if moved {
-        opened += &format!(", on {}", about(discussion.opened_on.as_ref()));
-    }
-    let mut facts = vec![("opened at", opened)];
-    let other = |text: &str, usual: &str| (text != usual).then(|| text.to_owned());
-    facts.extend(other(&discussion.thread_ref, "").map(|it| ("thread", it)));
-    facts.extend(other(&discussion.visibility, "public").map(|it| ("for", it)));
-    match state_of(discussion) {
-        Some(State::IntoAnnotation(into)) => facts.push(("annotation", into.annotation_id.clone())),
-        Some(State::ByEdit(by)) => facts.push(("edited in", short(&by.state_id))),
-        Some(State::Dismissed(why)) => facts.push(("dismissed", why.reason.clone())),
-        None | Some(State::Open(_)) => {}
-    }
-    out.facts(facts)?;
-    for turn in &discussion.turns {
-        let when = seconds(turn.posted_at.as_ref()).map(ago);
-        out.line("")?;
-        out.line(format_args!(
-            "  {BOLD}{}{BOLD:#}  {DIM}{}{DIM:#}",
-            printable(&turn.author_name),
-            when.unwrap_or_default(),
-        ))?;
-        for line in turn.body.lines() {
-            out.line(format_args!("  {}", printable(line)))?;
-        }
-    }
-    Ok(())
-}
-
-fn seconds(at: Option<&Timestamp>) -> Option<i64> {
-    at.map(|at| at.seconds)
-}
-
-fn place_as_json(place: Option<&PathSymbolRef>) -> Value {
-    place.map_or(
-        Value::Null,
-        |place| json!({ "file": place.file, "symbol": place.symbol }),
-    )
-}
-
-fn as_json(discussion: &Discussion) -> Value {
-    let turns = discussion.turns.iter().map(|turn| {
-        json!({
-            "author_name": turn.author_name,
-            "author_email": turn.author_email,
-            "body": turn.body,
-            "posted_at_secs": seconds(turn.posted_at.as_ref()),
-        })
-    });
-    let resolution = match state_of(discussion) {
-        None | Some(State::Open(_)) => json!({ "how": "open" }),
-        Some(State::IntoAnnotation(into)) => {
-            json!({ "how": "into_annotation", "annotation_id": into.annotation_id })
-        }
-        Some(State::ByEdit(by)) => json!({ "how": "by_edit", "state_id": hex(&by.state_id) }),
-        Some(State::Dismissed(why)) => json!({ "how": "dismissed", "reason": why.reason }),
-    };
-    json!({
-        "id": discussion.id,
-        "anchor": place_as_json(discussion.anchor.as_ref()),
-        "opened_on": place_as_json(discussion.opened_on.as_ref()),
-        "opened_against_state": hex(&discussion.opened_against_state),
-        "opened_at_secs": seconds(discussion.opened_at.as_ref()),
-        "thread": discussion.thread_ref,
-        "visibility": discussion.visibility,
-        "body_changed_since_open": discussion.body_changed_since_open,
-        "orphaned": discussion.orphaned,
-        "resolution": resolution,
-        "turns": turns.collect::<Vec<_>>(),
-    })
 }
