@@ -13,7 +13,9 @@ use heddle_agent::{
 use tonic::{Code, Request, transport::Channel};
 
 use crate::{
-    discussions::{CACHE, at, client, commit, listed, open, opening, reply, seen, settle},
+    discussions::{
+        CACHE, at, client, commit, dismissed, listed, open, opening, reply, seen, settle,
+    },
     harness::TestRepo,
     rpc::{assert_blames, assert_refused},
     states::captured,
@@ -251,4 +253,20 @@ async fn a_state_that_an_annotation_was_made_at_outlives_its_chain() {
         assert!(kept.contains(&&**state), "{states:?}: {kept:?}");
     }
     assert!(!kept.contains(&&*states[2]));
+}
+
+#[tokio::test]
+async fn a_branch_without_a_commit_keeps_nobody_from_speaking() {
+    let repo = TestRepo::new();
+    fs::write(repo.path("a.rs"), CACHE).unwrap();
+    let state = commit(&repo, "a");
+    let _daemon = repo.serve();
+    let channel = repo.channel().await;
+    let id = open(&channel, opening("a.rs", "Cache")).await.unwrap().id;
+    repo.git(&["checkout", "-q", "--orphan", "new"]);
+    reply(&channel, &id, "still here").await.unwrap();
+    let nowhere = settle(&channel, &id, annotation()).await.unwrap_err();
+    assert_refused(&nowhere, Code::NotFound, Reason::StateUnknown);
+    settle(&channel, &id, dismissed("gone")).await.unwrap();
+    assert_eq!(at(&channel, &id, &state).await.turns.len(), 2);
 }
