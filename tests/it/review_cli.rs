@@ -232,3 +232,21 @@ fn signing_in_a_transaction_of_the_command_line_is_buffered() {
         1
     );
 }
+
+#[test]
+fn a_symbol_is_written_from_the_current_folder() {
+    let repo = TestRepo::new();
+    repo_head(&repo);
+    fs::create_dir_all(repo.path("src/deep")).unwrap();
+    let key = Key::ssh(&repo.around().join("home"), "id");
+    let Key::Ssh { private, .. } = &key else {
+        unreachable!()
+    };
+    let mut sign = repo.command(HEDDLE);
+    sign.current_dir(repo.path("src/deep"));
+    sign.args(["review", "sign", "--symbol", "../a.rs:Cache::get", "--key"]);
+    run(sign.arg(private)).ok();
+    let listed = listed(&repo, "HEAD");
+    let symbols = &listed["signatures"][0]["symbols"];
+    assert_eq!(symbols[0], "src/a.rs:Cache::get");
+}
