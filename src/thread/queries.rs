@@ -196,7 +196,7 @@ fn summary(
 }
 
 impl Places {
-    /// A thread's newest state, in a worktree whose HEAD is `head`.
+    /// A thread's newest state, in a worktree whose HEAD is `head`: as of [`newest_of`].
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -206,11 +206,7 @@ impl Places {
         head: Option<StateId>,
     ) -> Result<Option<StateId>, Failure> {
         let known = self.store().read(|tx| tx.thread(thread.as_str()))?;
-        let current = known.and_then(|mut known| {
-            known.follow(head);
-            known.current_state
-        });
-        Ok(current.as_deref().and_then(StateId::from_bytes))
+        Ok(newest_of(known, head))
     }
 }
 
@@ -238,12 +234,9 @@ pub fn state_named(
         Err(fault) => fault,
     };
     if matches!(fault, NotAState::Unknown(_))
-        && let Some(mut thread) = places.store().read(|tx| tx.thread(name))?
-        && let () = thread.follow(places.head_of(&ThreadName::known(name.to_owned()))?)
-        && let Some(state) = thread
-            .current_state
-            .as_deref()
-            .and_then(StateId::from_bytes)
+        && let Some(thread) = places.store().read(|tx| tx.thread(name))?
+        && let head = places.head_of(&ThreadName::known(name.to_owned()))?
+        && let Some(state) = newest_of(Some(thread), head)
     {
         return Ok(state);
     }
@@ -269,7 +262,7 @@ pub fn state_of_id(
         Ok(here) => {
             let head = places.git_of(&here)?.head()?.commit;
             let thread = places.thread_of(&here)?;
-            places.current_state(&thread, head)?.or(head)
+            places.current_state(&thread, head)?
         }
         Err(failure) if failure.reason == Reason::NoWorktree => places.git()?.head()?.commit,
         Err(failure) => return Err(failure),

@@ -292,3 +292,15 @@ async fn g8_a_thread_is_small_enough_to_be_listed() {
     let started = started.unwrap().into_inner();
     assert_eq!(hex(started.current_state()).len(), 40);
 }
+
+#[tokio::test]
+async fn what_was_never_captured_is_told_apart_from_its_commit() {
+    let repo = TestRepo::new();
+    fs::write(repo.path("a"), "one\n").unwrap();
+    repo.git(&["add", "-A"]);
+    repo.git(&["commit", "-qm", "one"]);
+    let _daemon = repo.serve();
+    let channel = repo.channel().await;
+    assert!(all_pages(&channel, "", "HEAD").await.is_empty());
+    assert!(all_pages(&channel, "", "").await.is_empty());
+}
