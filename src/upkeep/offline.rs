@@ -78,7 +78,7 @@ fn told(condition: &Condition) -> Finding {
 
 /// Makes room for a new database.
 fn replaced(condition: &Condition, store_dir: &Path) -> Result<Finding, Failure> {
-    let lost = "the operation log, answers of repeated calls, hooks, signatures and steps to undo begin anew";
+    let lost = "the operation log, answers of repeated calls, hooks, signatures, discussions and steps to undo begin anew";
     let message = match condition {
         Condition::Damaged(fault) => {
             let now = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
