@@ -196,7 +196,7 @@ fn summary(
 }
 
 impl Places {
-    /// A thread's newest state, in a worktree whose HEAD is `head`: as of [`newest_of`].
+    /// A thread's newest state, in a worktree whose HEAD is `head`: as of `newest_of`.
     ///
     /// # Errors
     /// When the store cannot be read.
