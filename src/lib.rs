@@ -11,6 +11,7 @@
 //! | [`grpc_local_impl`] | the services on the wire: protobuf in, domain call, protobuf out |
 //! | [`hook`], [`operation`], [`thread`], [`capture`], [`discussion`] | the nouns: types, writes, reads |
 //! | [`review`] | what was signed about states: reviews, verdicts, checks |
+//! | [`signal`] | what a reviewer does well to look at first |
 //! | [`checkpoint`] | commits and branch moves of plain Git, put into the log |
 //! | [`upkeep`] | dropping what is past its time, checking and mending what is there |
 //! | [`mutation`] | the one road that every write takes |
@@ -35,6 +36,7 @@ pub mod local_daemon;
 pub mod mutation;
 pub mod operation;
 pub mod review;
+pub mod signal;
 pub mod status;
 pub mod store;
 pub mod symbol;

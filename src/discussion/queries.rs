@@ -12,7 +12,7 @@ use super::{
 use crate::{
     failure::{Failure, Reason},
     git::{GitDir, LinesTo, StateId},
-    symbol::{Outlines, SymbolRef},
+    symbol::{Index, SymbolRef},
     thread::{Places, state_of_id},
 };
 
@@ -67,16 +67,13 @@ impl Filter {
 /// The discussions of a repository.
 pub struct Discussions {
     places: Arc<Places>,
-    outlines: Outlines,
+    index: Arc<Index>,
 }
 
 impl Discussions {
     /// Those of the repository of these places.
-    pub fn new(places: Arc<Places>) -> Self {
-        Self {
-            places,
-            outlines: Outlines::default(),
-        }
+    pub fn new(places: Arc<Places>, index: Arc<Index>) -> Self {
+        Self { places, index }
     }
 
     pub(super) fn places(&self) -> &Places {
@@ -86,7 +83,7 @@ impl Discussions {
     pub(super) fn looking<'a>(&'a self, git: &'a GitDir) -> Looking<'a> {
         Looking {
             git,
-            outlines: &self.outlines,
+            outlines: self.index.outlines(),
         }
     }
 

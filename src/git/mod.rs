@@ -49,7 +49,7 @@ pub use folder_faults::FolderFault;
 pub use folders::{ADDRESS_SUFFIX, Created, Folders};
 pub use freed::{Freed, KeptTips};
 pub use git_dir::{GitDir, OpenedGit};
-pub use gix::ObjectId;
+pub use gix::{ObjectId, bstr::BString};
 pub use head::Head;
 pub use history::CaptureText;
 pub use identity::{Identity, IdentitySource};

@@ -46,8 +46,10 @@ use crate::{
     git::{IdentitySource, Repository},
     hook::{HookSettings, Hooks},
     mutation::{Listeners, Road, blocking},
+    signal::Signals,
     status::Status,
     store::Store,
+    symbol::Index,
     thread::Places,
     transaction::Ledger,
 };
@@ -75,6 +77,10 @@ pub struct Services {
     pub hooks: Arc<Hooks>,
     /// Captures and restores.
     pub captures: Arc<Captures>,
+    /// Symbols of the repository's files.
+    pub index: Arc<Index>,
+    /// Signals.
+    pub signals: Arc<Signals>,
     /// Discussions.
     pub discussions: Arc<Discussions>,
     /// What plain Git did, for the log.
@@ -123,9 +129,12 @@ impl Services {
             listeners,
             Arc::clone(&ledger) as _,
         )?;
+        let index = Arc::new(Index::default());
         let checkpoints = Checkpoints::new(Arc::clone(&places), store.clone(), road.clone());
         Ok(Self {
-            discussions: Arc::new(Discussions::new(Arc::clone(&places))),
+            signals: Arc::new(Signals::new(Arc::clone(&places), Arc::clone(&index))),
+            discussions: Arc::new(Discussions::new(Arc::clone(&places), Arc::clone(&index))),
+            index,
             captures: Arc::new(Captures::new(places)),
             checkpoints: Arc::new(checkpoints),
             identity: repository.identity_source(),

@@ -1,9 +1,11 @@
 //! Symbols of source files, by tree-sitter: what a file defines, and what it refers to. An
 //! [`Outline`] depends on nothing but the file's bytes and its language, so it is made once per blob.
 
+mod changes;
 mod digest;
 mod extract;
 mod found;
+mod index;
 mod language;
 mod outlines;
 mod parse;
@@ -12,8 +14,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use changes::{ChangedFile, ChangedSymbol, Changes, FILES_LIMIT, Side, What};
 pub use digest::Digest;
 pub use extract::{NESTING_LIMIT, SIZE_LIMIT, outline};
+pub use index::{Caller, Found, Index, IndexedFile, View, defined_names};
 pub use language::{LANGUAGES, Language, language_of};
 pub use outlines::Outlines;
 
