@@ -11,7 +11,7 @@ use crate::{
     discussion::{AppendedTurn, OpenedDiscussion, ResolvedDiscussion},
     failure::{Failure, Reason},
     hook::{DeregisterHook, Hook, RegisterHook, Registry},
-    mutation::{Mutation, Parcel, Replayed, Revived},
+    mutation::{Carried, Mutation, Parcel, Replayed},
     review::SignedStatement,
     store::HookRecord,
     thread::{CompletedThread, StartedThread},
@@ -80,8 +80,9 @@ impl Commands for Reviver {
     }
 }
 
+/// Its call was answered when it was buffered.
 fn again(change: impl Mutation) -> Box<dyn Replayed> {
-    Box::new(Revived::new(change))
+    Box::new(Carried::new(change, |_| Vec::new()))
 }
 
 fn content<T: DeserializeOwned>(parcel: &Parcel) -> Result<T, Failure> {

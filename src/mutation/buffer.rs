@@ -4,10 +4,9 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Entry, Mutation, Told};
 use crate::{
     failure::Failure,
-    git::{RefMove, StateId},
+    git::StateId,
     store::{BufferedCall, ThreadRecord, WriteTx},
 };
 
@@ -46,30 +45,6 @@ pub struct Within {
     pub refused: Option<Failure>,
 }
 
-/// A change of a parcel, about to be applied.
-pub trait Replayed: Send {
-    /// Makes the change.
-    ///
-    /// # Errors
-    /// Why it no longer applies.
-    fn apply(&mut self, tx: &WriteTx<'_>) -> Result<(), Failure>;
-
-    /// The state that its refs lead to, before it is applied.
-    fn state(&self) -> Option<StateId>;
-
-    /// Its entry of the operation log, once it is applied.
-    fn entry(&self) -> Option<Entry>;
-
-    /// The refs that it moves, once it is applied.
-    fn refs(&self) -> Vec<RefMove>;
-
-    /// What hooks are told of it, once it is applied.
-    fn tell(&self, told: &mut Told<'_>);
-
-    /// Makes it visible in memory, once it is committed.
-    fn publish(&mut self);
-}
-
 /// What the road asks of transactions: `transaction` keeps them.
 pub trait Transactions: Send + Sync {
     /// What a call sees that is made within this transaction.
@@ -92,51 +67,4 @@ pub trait Transactions: Send + Sync {
 
     /// The ref that keeps what the calls of a transaction captured.
     fn reference(&self, id: Uuid) -> String;
-}
-
-/// A mutation as a [`Replayed`] change.
-pub struct Revived<M: Mutation> {
-    mutation: M,
-    output: Option<M::Output>,
-}
-
-impl<M: Mutation> Revived<M> {
-    /// A mutation that is prepared.
-    pub fn new(mutation: M) -> Self {
-        let output = None;
-        Self { mutation, output }
-    }
-}
-
-impl<M: Mutation> Replayed for Revived<M> {
-    fn apply(&mut self, tx: &WriteTx<'_>) -> Result<(), Failure> {
-        self.output = Some(self.mutation.apply(tx)?);
-        Ok(())
-    }
-
-    fn state(&self) -> Option<StateId> {
-        self.mutation.state()
-    }
-
-    fn entry(&self) -> Option<Entry> {
-        let output = self.output.as_ref();
-        output.and_then(|output| self.mutation.describe(output))
-    }
-
-    fn refs(&self) -> Vec<RefMove> {
-        let output = self.output.as_ref();
-        output.map_or_else(Vec::new, |output| self.mutation.refs(output))
-    }
-
-    fn tell(&self, told: &mut Told<'_>) {
-        if let Some(output) = &self.output {
-            self.mutation.tell(output, told);
-        }
-    }
-
-    fn publish(&mut self) {
-        if let Some(output) = &self.output {
-            self.mutation.publish(output);
-        }
-    }
 }

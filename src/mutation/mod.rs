@@ -3,6 +3,7 @@
 
 mod blocking;
 mod buffer;
+mod change;
 mod event;
 mod gate;
 mod in_flight;
@@ -17,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use blocking::blocking;
-pub use buffer::{Parcel, Replayed, Revived, Transactions, Within};
+pub use buffer::{Parcel, Transactions, Within};
+pub use change::{Carried, Replayed};
 pub use event::HookEvent;
 pub use gate::{
     Asked, DEPTH_LIMIT, ExtraSignal, Gates, HookChain, Listeners, News, Passed, PostCapture,

@@ -9,7 +9,8 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::{
-    Call, Intent, Listeners, Mutation, Transactions, Unfinished, Within,
+    Call, Carried, Intent, Listeners, Mutation, Transactions, Unfinished, Within,
+    change::{Change, Encode},
     in_flight::{Answer, Arrival, InFlight, Landing, wait},
     write::{BufferWrite, Committed, IntentEnd, IntentWrite, Projections, RoadWrite},
 };
@@ -18,9 +19,6 @@ use crate::{
     git::{RefWriter, Repository},
     store::{self, OperationDedupStore, Store},
 };
-
-/// Encodes a mutation's output into the response that is answered and recorded.
-pub type Encode<O> = fn(&O) -> Vec<u8>;
 
 /// The road of one repository's writes. Clones are the same road.
 #[derive(Clone)]
@@ -101,10 +99,16 @@ impl Road {
     /// is not recorded, so the call may be tried again.
     pub async fn run<M: Mutation>(
         &self,
-        mut call: Call,
+        call: Call,
         mutation: M,
         encode: Encode<M::Output>,
     ) -> Answer {
+        self.carry(call, Box::new(Carried::new(mutation, encode)))
+            .await
+    }
+
+    /// The same for a change of whichever type.
+    async fn carry(&self, mut call: Call, change: Box<dyn Change>) -> Answer {
         let fingerprint = fingerprint(&call);
         // Up to 4 MiB that nobody needs any more, with a queue of writes before it.
         call.request = Vec::new();
@@ -122,7 +126,7 @@ impl Road {
         };
         let road = self.clone();
         let travel = async move {
-            let answer = road.travel(call, fingerprint, mutation, encode).await;
+            let answer = road.travel(call, fingerprint, change).await;
             land(landing, &answer);
             answer
         };
@@ -138,12 +142,11 @@ impl Road {
             })
     }
 
-    async fn travel<M: Mutation>(
+    async fn travel(
         &self,
         call: Call,
         fingerprint: [u8; 32],
-        mut mutation: M,
-        encode: Encode<M::Output>,
+        mut change: Box<dyn Change>,
     ) -> Answer {
         // The answers of a transaction that was aborted are void.
         let within = match call.transaction {
@@ -164,25 +167,21 @@ impl Road {
             if let Some(refused) = within.refused.take() {
                 return Err(refused);
             }
-            return self
-                .buffer(call, within, fingerprint, mutation, encode)
-                .await;
+            return self.buffer(call, within, fingerprint, change).await;
         }
-        mutation.prepare().await?;
-        let (mutation, intent) = match mutation.intent() {
-            None => (mutation, None),
+        change.prepare().await?;
+        let (change, intent) = match change.intent() {
+            None => (change, None),
             Some(intent) => {
-                let (mutation, id) = self.effect(&call, mutation, intent).await?;
-                (mutation, Some(id))
+                let (change, id) = self.effect(&call, change, intent).await?;
+                (change, Some(id))
             }
         };
         let (method, peer_pid) = (call.method, call.caller.peer_pid);
-        let (mutation, committed) = self
-            .commit(call, fingerprint, mutation, intent, encode)
-            .await?;
+        let (change, committed) = self.commit(call, fingerprint, change, intent).await?;
         let committed = match (committed, intent) {
             (Err(failure), Some(intent)) => {
-                return Err(self.take_back(mutation, intent, failure).await);
+                return Err(self.take_back(change, intent, failure).await);
             }
             (committed, _) => committed?,
         };
@@ -198,17 +197,16 @@ impl Road {
     }
 
     /// Prepares a call and keeps it until its transaction is committed; its answer is final.
-    async fn buffer<M: Mutation>(
+    async fn buffer(
         &self,
         call: Call,
         within: Within,
         fingerprint: [u8; 32],
-        mut mutation: M,
-        encode: Encode<M::Output>,
+        mut change: Box<dyn Change>,
     ) -> Answer {
-        mutation.enter(&within);
-        mutation.prepare().await?;
-        if mutation.parcel().is_none() {
+        change.enter(&within);
+        change.prepare().await?;
+        if change.parcel().is_none() {
             return Err(not_bufferable(&call));
         }
         let (answer, answered) = oneshot::channel();
@@ -216,38 +214,37 @@ impl Road {
             call,
             transaction: within.transaction,
             fingerprint,
-            mutation,
-            encode,
+            change,
             projections: self.projections.clone(),
             transactions: Arc::clone(&self.transactions),
             applied: None,
             answer,
         }));
-        // With the mutation go its locks.
-        let (_mutation, answer) = answered.await.map_err(|_| store::Error::Stopped)?;
+        // With the change go its locks.
+        let (_change, answer) = answered.await.map_err(|_| store::Error::Stopped)?;
         answer
     }
 
     /// Writes an intent down and does what it says; answers its id.
-    async fn effect<M: Mutation>(
+    async fn effect(
         &self,
         call: &Call,
-        mutation: M,
+        change: Box<dyn Change>,
         intent: Intent,
-    ) -> Result<(M, i64), Failure> {
+    ) -> Result<(Box<dyn Change>, i64), Failure> {
         let (answer, answered) = oneshot::channel();
         self.store.submit(Box::new(IntentWrite {
             caller: call.caller.clone(),
-            mutation,
+            change,
             intent,
             projections: self.projections.clone(),
             applied: None,
             answer,
         }));
-        let (mut mutation, id) = answered.await.map_err(|_| store::Error::Stopped)?;
+        let (mut change, id) = answered.await.map_err(|_| store::Error::Stopped)?;
         let id = id?;
-        match mutation.act().await {
-            Ok(()) => Ok((mutation, id)),
+        match change.act().await {
+            Ok(()) => Ok((change, id)),
             Err(Unfinished { failure, undone }) => {
                 if undone {
                     self.end_intent(id).await;
@@ -257,23 +254,21 @@ impl Road {
         }
     }
 
-    /// The change on the writer thread, and its refs; with the mutation, which holds its locks for
-    /// as long as it lives.
-    async fn commit<M: Mutation>(
+    /// The change on the writer thread, and its refs; given back, for it holds its locks for as long
+    /// as it lives.
+    async fn commit(
         &self,
         call: Call,
         fingerprint: [u8; 32],
-        mutation: M,
+        change: Box<dyn Change>,
         intent: Option<i64>,
-        encode: Encode<M::Output>,
-    ) -> Result<(M, Result<Committed, Failure>), Failure> {
+    ) -> Result<(Box<dyn Change>, Result<Committed, Failure>), Failure> {
         let (answer, answered) = oneshot::channel();
         self.store.submit(Box::new(RoadWrite {
             call,
             fingerprint,
-            mutation,
+            change,
             intent,
-            encode,
             projections: self.projections.clone(),
             applied: None,
             answer,
@@ -282,9 +277,9 @@ impl Road {
     }
 
     /// What was done outside the store is undone: its change could not be committed.
-    async fn take_back<M: Mutation>(
+    async fn take_back(
         &self,
-        mut mutation: M,
+        mut change: Box<dyn Change>,
         intent: i64,
         failure: Failure,
     ) -> Failure {
@@ -292,7 +287,7 @@ impl Road {
             // After a failed sync nobody knows whether it is committed; the next start does.
             return failure;
         }
-        match mutation.undo().await {
+        match change.undo().await {
             Ok(()) => self.end_intent(intent).await,
             // It stays open, and the next start tries again.
             Err(undo) => tracing::error!("what was begun could not be undone: {undo}"),

@@ -1,4 +1,4 @@
-//! What the road hands to the writer thread: a mutation, and what surrounds one.
+//! What the road hands to the writer thread: a change, and what surrounds one.
 
 use std::{
     sync::Arc,
@@ -9,14 +9,17 @@ use tokio::sync::{oneshot, watch};
 use uuid::Uuid;
 
 use super::{
-    Call, Caller, Entry, Intent, Listeners, Mutation, Told, Trace, Transactions, Verb,
-    road::{Encode, not_bufferable},
+    Call, Caller, Entry, Intent, Listeners, Told, Trace, Transactions, Verb, change::Change,
+    road::not_bufferable,
 };
 use crate::{
     failure::{Failure, Reason},
     git::{RefMove, RefWriter, StateId},
     store::{self, BufferedCall, NewOperation, Recorded, Write, WriteTx},
 };
+
+/// Gives a change back, and what became of it: it holds its locks for as long as it lives.
+pub(super) type Returned<T> = oneshot::Sender<(Box<dyn Change>, Result<T, Failure>)>;
 
 /// Where a commit is told of: to those that follow the log, to Git's refs, and to hooks.
 #[derive(Clone)]
@@ -81,21 +84,19 @@ pub fn log(tx: &WriteTx<'_>, caller: &Caller, entry: &Entry) -> Result<(Uuid, u6
     Ok((id, seq))
 }
 
-/// A mutation on the writer thread.
-pub(super) struct RoadWrite<M: Mutation> {
+/// A change on the writer thread.
+pub(super) struct RoadWrite {
     pub(super) call: Call,
     pub(super) fingerprint: [u8; 32],
-    pub(super) mutation: M,
+    pub(super) change: Box<dyn Change>,
     /// The intent that the change completes.
     pub(super) intent: Option<i64>,
-    pub(super) encode: Encode<M::Output>,
     pub(super) projections: Projections,
-    pub(super) applied: Option<Applied<M::Output>>,
-    pub(super) answer: oneshot::Sender<(M, Result<Committed, Failure>)>,
+    pub(super) applied: Option<Applied>,
+    pub(super) answer: Returned<Committed>,
 }
 
-pub(super) struct Applied<O> {
-    output: O,
+pub(super) struct Applied {
     traced: Traced,
     /// The last notice to hooks, where there is one.
     notice: Option<i64>,
@@ -109,22 +110,22 @@ pub(super) struct Committed {
     pub(super) operation: Option<Uuid>,
 }
 
-impl<M: Mutation> Write for RoadWrite<M> {
+impl Write for RoadWrite {
     fn apply(&mut self, tx: &WriteTx<'_>) -> Result<(), Failure> {
-        let output = self.mutation.apply(tx)?;
+        self.change.apply(tx)?;
         let trace = Trace {
-            entry: self.mutation.describe(&output),
-            refs: self.mutation.refs(&output),
+            entry: self.change.entry(),
+            refs: self.change.refs(),
         };
         let mut traced = self.projections.write(tx, &self.call.caller, trace)?;
-        traced.operation = traced.operation.or(self.mutation.logged(&output));
+        traced.operation = traced.operation.or(self.change.logged());
         let mut told = Told::new(&*self.projections.listeners);
-        self.mutation.tell(&output, &mut told);
+        self.change.tell(&mut told);
         let notice = told.write(tx, &self.call.hooks)?;
         if let Some(intent) = self.intent {
             tx.end_intent(intent)?;
         }
-        let response = (self.encode)(&output);
+        let response = self.change.response();
         if let Some(key) = self.call.key {
             let recorded = Recorded {
                 fingerprint: self.fingerprint,
@@ -133,7 +134,6 @@ impl<M: Mutation> Write for RoadWrite<M> {
             tx.record_answer(key, &recorded, now_secs())?;
         }
         self.applied = Some(Applied {
-            output,
             notice,
             committed: Committed {
                 response,
@@ -146,7 +146,7 @@ impl<M: Mutation> Write for RoadWrite<M> {
 
     fn settle(self: Box<Self>, outcome: Result<(), store::Error>) {
         let Self {
-            mut mutation,
+            mut change,
             projections,
             applied,
             answer,
@@ -156,9 +156,9 @@ impl<M: Mutation> Write for RoadWrite<M> {
         let answer = move |told| drop(answer.send(told));
         match outcome.and(applied.ok_or(store::Error::Stopped)) {
             Ok(applied) => {
-                mutation.publish(&applied.output);
+                change.publish();
                 let listeners = Arc::clone(&projections.listeners);
-                let told = (mutation, Ok(applied.committed));
+                let told = (change, Ok(applied.committed));
                 projections.publish(applied.traced, move || {
                     answer(told);
                     // The refs are where a hook looks for them, and nobody waits for it.
@@ -167,7 +167,7 @@ impl<M: Mutation> Write for RoadWrite<M> {
                     }
                 });
             }
-            Err(error) => answer((mutation, Err(error.into()))),
+            Err(error) => answer((change, Err(error.into()))),
         }
     }
 }
@@ -177,30 +177,27 @@ fn json(value: &impl serde::Serialize) -> Result<String, Failure> {
 }
 
 /// A call on the writer thread that is kept until its transaction is committed.
-pub(super) struct BufferWrite<M: Mutation> {
+pub(super) struct BufferWrite {
     pub(super) call: Call,
     pub(super) transaction: Uuid,
     pub(super) fingerprint: [u8; 32],
-    pub(super) mutation: M,
-    pub(super) encode: Encode<M::Output>,
+    pub(super) change: Box<dyn Change>,
     pub(super) projections: Projections,
     pub(super) transactions: Arc<dyn Transactions>,
     pub(super) applied: Option<(Vec<u8>, Traced)>,
-    pub(super) answer: oneshot::Sender<(M, Result<Vec<u8>, Failure>)>,
+    pub(super) answer: Returned<Vec<u8>>,
 }
 
-impl<M: Mutation> Write for BufferWrite<M> {
+impl Write for BufferWrite {
     fn apply(&mut self, tx: &WriteTx<'_>) -> Result<(), Failure> {
         let mut tried = None;
-        let (mutation, encode, call) = (&mut self.mutation, self.encode, &self.call);
+        let (change, call) = (&mut self.change, &self.call);
         self.transactions.buffer(tx, self.transaction, &mut |tx| {
-            let output = mutation.apply(tx)?;
-            let captured = mutation
-                .describe(&output)
-                .filter(|e| e.verb == Verb::Snapshot);
+            change.apply(tx)?;
+            let captured = change.entry().filter(|e| e.verb == Verb::Snapshot);
             let state = captured.and_then(|entry| entry.state_id);
-            tried = Some((encode(&output), state));
-            let parcel = mutation.parcel().ok_or_else(|| not_bufferable(call))?;
+            tried = Some((change.response(), state));
+            let parcel = change.parcel().ok_or_else(|| not_bufferable(call))?;
             Ok(BufferedCall {
                 method: call.method.to_owned(),
                 command: json(&parcel)?,
@@ -230,7 +227,7 @@ impl<M: Mutation> Write for BufferWrite<M> {
 
     fn settle(self: Box<Self>, outcome: Result<(), store::Error>) {
         let Self {
-            mutation,
+            change,
             projections,
             applied,
             answer,
@@ -239,26 +236,26 @@ impl<M: Mutation> Write for BufferWrite<M> {
         let answer = move |told| drop(answer.send(told));
         match outcome.and(applied.ok_or(store::Error::Stopped)) {
             Ok((response, traced)) => {
-                projections.publish(traced, move || answer((mutation, Ok(response))));
+                projections.publish(traced, move || answer((change, Ok(response))));
             }
-            Err(error) => answer((mutation, Err(error.into()))),
+            Err(error) => answer((change, Err(error.into()))),
         }
     }
 }
 
 /// Writes down what is about to be done, and what goes before it.
-pub(super) struct IntentWrite<M: Mutation> {
+pub(super) struct IntentWrite {
     pub(super) caller: Caller,
-    pub(super) mutation: M,
+    pub(super) change: Box<dyn Change>,
     pub(super) intent: Intent,
     pub(super) projections: Projections,
     pub(super) applied: Option<(i64, Traced)>,
-    pub(super) answer: oneshot::Sender<(M, Result<i64, Failure>)>,
+    pub(super) answer: Returned<i64>,
 }
 
-impl<M: Mutation> Write for IntentWrite<M> {
+impl Write for IntentWrite {
     fn apply(&mut self, tx: &WriteTx<'_>) -> Result<(), Failure> {
-        let trace = self.mutation.before(tx)?;
+        let trace = self.change.before(tx)?;
         let traced = self.projections.write(tx, &self.caller, trace)?;
         let id = tx.begin_intent(self.intent.kind, &self.intent.body, now_secs())?;
         self.applied = Some((id, traced));
@@ -267,7 +264,7 @@ impl<M: Mutation> Write for IntentWrite<M> {
 
     fn settle(self: Box<Self>, outcome: Result<(), store::Error>) {
         let Self {
-            mutation,
+            change,
             projections,
             applied,
             answer,
@@ -275,8 +272,8 @@ impl<M: Mutation> Write for IntentWrite<M> {
         } = *self;
         let answer = move |told| drop(answer.send(told));
         match outcome.and(applied.ok_or(store::Error::Stopped)) {
-            Ok((id, traced)) => projections.publish(traced, move || answer((mutation, Ok(id)))),
-            Err(error) => answer((mutation, Err(error.into()))),
+            Ok((id, traced)) => projections.publish(traced, move || answer((change, Ok(id)))),
+            Err(error) => answer((change, Err(error.into()))),
         }
     }
 }
