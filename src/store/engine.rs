@@ -2,6 +2,7 @@
 //! readers, the checkpointer.
 
 use std::{
+    any::Any,
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -10,7 +11,10 @@ use std::{
 };
 
 use rusqlite::{Connection, ErrorCode, MAIN_DB, config::DbConfig, wal::CheckpointMode};
-use tokio::sync::{Semaphore, watch};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinError,
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -23,6 +27,9 @@ const LARGE_READS: usize = 4;
 
 /// How long a statement waits while another program has the database locked.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A large read of any kind, so that the code of its turn is compiled once and not for each of them.
+type LargeRead = Box<dyn FnOnce(&Store) -> Box<dyn Any + Send> + Send>;
 
 /// Asked before each commit: is the folder still the one that we locked (G1)?
 pub type StoreGuard = Box<dyn Fn() -> bool + Send>;
@@ -134,24 +141,27 @@ impl Store {
         &self,
         read: impl FnOnce(&ReadTx<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let store = self.clone();
-        let turn = tokio::spawn(async move {
-            let turns = Arc::clone(&store.inner.large_reads);
-            let turn = turns.acquire_owned().await;
-            let read = tokio::task::spawn_blocking(move || {
-                let result = store.read(read);
-                drop(turn);
-                result
-            });
-            read.await
+        let read: LargeRead = Box::new(|store| Box::new(store.read(read)));
+        let turn = tokio::spawn(self.clone().read_in_turn(read));
+        let done = AbortOnDropHandle::new(turn).await.and_then(|done| done);
+        let failed = match done.map(|done| done.downcast()) {
+            Ok(Ok(result)) => return *result,
+            Ok(Err(_)) => "it answered something else".to_owned(),
+            Err(failed) => failed.to_string(),
+        };
+        tracing::error!("a read ended without an answer: {failed}");
+        Err(Error::ReadFailed)
+    }
+
+    async fn read_in_turn(self, read: LargeRead) -> Result<Box<dyn Any + Send>, JoinError> {
+        let turns = Arc::clone(&self.inner.large_reads);
+        let turn = turns.acquire_owned().await;
+        let read = tokio::task::spawn_blocking(move || {
+            let result = read(&self);
+            drop(turn);
+            result
         });
-        match AbortOnDropHandle::new(turn).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(failed)) | Err(failed) => {
-                tracing::error!("a read ended without an answer: {failed}");
-                Err(Error::ReadFailed)
-            }
-        }
+        read.await
     }
 
     /// Writes and commits since the start.
