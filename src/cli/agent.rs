@@ -246,7 +246,7 @@ fn as_json(status: &GetStatusResponse) -> Value {
 
 async fn stop(common: &Common, args: StopArgs) -> Result {
     let repository = common.repository()?;
-    let stopped = client::stop(&repository, args.force, output::warning).await?;
+    let stopped = client::stop(&repository, args.force, &output::warning).await?;
     let (pid, how) = match stopped {
         Stopped::NotRunning => (None, "not_running"),
         Stopped::Drained(pid) => (Some(pid), "drained"),

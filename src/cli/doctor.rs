@@ -44,7 +44,7 @@ pub(super) async fn run(common: &Common, args: DoctorArgs) -> Result {
     let mut findings = match ask(&here, args.repair).await {
         Ok(findings) if args.repair && has_damaged_database(&findings) => {
             // It has it open: only when it is gone can another take its place.
-            client::stop(here.repository(), false, output::warning).await?;
+            client::stop(here.repository(), false, &output::warning).await?;
             let why = "it had a damaged database open, and was stopped";
             without_daemon(&here, true, &why).await?
         }

@@ -66,7 +66,7 @@ impl Here {
         let warn = |message: &str| progress.warning(message);
         let around = Surroundings::from_environment();
         let send = async |channel| send(around.link(channel)).await;
-        let call = client::call(&self.repository, warn, send);
+        let call = client::call(&self.repository, &warn, send);
         Ok(progress.during(call).await?)
     }
 
@@ -79,7 +79,8 @@ impl Here {
     ) -> Result<()> {
         let around = Surroundings::from_environment();
         let open = async |channel, after| open(around.link(channel), after).await;
-        client::follow(&self.repository, super::output::warning, after, open, take).await
+        let warn = &super::output::warning;
+        client::follow(&self.repository, warn, after, open, take).await
     }
 
     /// A path as requests carry it, from the worktree's root; empty for the root itself. A relative

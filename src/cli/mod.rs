@@ -303,6 +303,6 @@ impl Common {
     /// The daemon of the repository, started where none serves.
     async fn daemon(&self) -> Result<Daemon> {
         let repository = self.repository()?;
-        Ok(client::connect(&repository, output::warning).await?)
+        Ok(client::connect(&repository, &output::warning).await?)
     }
 }

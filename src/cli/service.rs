@@ -63,7 +63,7 @@ pub(super) async fn install(common: &Common, args: InstallArgs) -> Result {
     // A daemon that bound for itself lies where the link is to be.
     if args.now
         && Service::installed(&repository).is_none()
-        && let Stopped::Drained(pid) = client::stop(&repository, false, output::warning).await?
+        && let Stopped::Drained(pid) = client::stop(&repository, false, &output::warning).await?
     {
         done.push(format!(
             "stopped the daemon that ran by itself (process {pid})"
@@ -96,7 +96,7 @@ pub(super) async fn uninstall(common: &Common) -> Result {
 
 pub(super) async fn restart(common: &Common) -> Result {
     let repository = common.repository()?;
-    let (service, daemon) = client::restart(&repository, output::warning).await?;
+    let (service, daemon) = client::restart(&repository, &output::warning).await?;
     let serves = format!("process {} serves now", daemon.status.pid);
     let how = match service {
         Some(service) => format!(

@@ -16,24 +16,32 @@ pub(super) const ATTEMPTS: usize = 3;
 /// When no daemon can be had, and what the call itself is answered.
 pub async fn call<T>(
     repository: &Repository,
-    warn: impl Fn(&str),
+    warn: &dyn Fn(&str),
     send: impl AsyncFn(Channel) -> Result<Response<T>, Status>,
 ) -> Result<T, Error> {
     let mut attempt = 1;
     loop {
-        let daemon = connect(repository, &warn).await?;
+        let daemon = connect(repository, warn).await?;
         match send(daemon.channel).await {
             Ok(response) => return Ok(response.into_inner()),
-            Err(status) if !is_lost(&status) => return Err(status.into()),
-            Err(status) if attempt == ATTEMPTS => {
-                return Err(Error::Lost {
-                    repository: repository.root().display().to_string(),
-                    why: status.message().to_owned(),
-                });
-            }
-            Err(_) => attempt += 1,
+            Err(status) => failed(repository, attempt, status)?,
         }
+        attempt += 1;
     }
+}
+
+/// Whether a call that failed is sent again: its daemon is gone, and it was not the last attempt.
+fn failed(repository: &Repository, attempt: usize, status: Status) -> Result<(), Error> {
+    if !is_lost(&status) {
+        return Err(status.into());
+    }
+    if attempt < ATTEMPTS {
+        return Ok(());
+    }
+    Err(Error::Lost {
+        repository: repository.root().display().to_string(),
+        why: status.message().to_owned(),
+    })
 }
 
 /// Whether a daemon went away before it answered, or within its answer. A connection that broke is

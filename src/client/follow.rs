@@ -26,17 +26,14 @@ const LASTED: Duration = Duration::from_secs(1);
 /// ends with, and what `take` answers.
 pub async fn follow<T, P: Copy, E: From<Error>>(
     repository: &Repository,
-    warn: impl Fn(&str),
+    warn: &dyn Fn(&str),
     mut after: P,
     open: impl AsyncFn(Channel, P) -> Result<Response<Streaming<T>>, Status>,
     mut take: impl FnMut(T) -> Result<ControlFlow<(), P>, E>,
 ) -> Result<(), E> {
     let mut lost = 0;
     loop {
-        let mut events = call(repository, &warn, async |channel| {
-            open(channel, after).await
-        })
-        .await?;
+        let mut events = call(repository, warn, async |channel| open(channel, after).await).await?;
         let since = Instant::now();
         let status = loop {
             match events.message().await {

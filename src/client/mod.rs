@@ -144,7 +144,7 @@ pub async fn find(repository: &Repository, patience: Duration) -> Found {
 ///
 /// # Errors
 /// When the one there is does not answer, or none can be started.
-pub async fn connect(repository: &Repository, warn: impl Fn(&str)) -> Result<Daemon, Error> {
+pub async fn connect(repository: &Repository, warn: &dyn Fn(&str)) -> Result<Daemon, Error> {
     let name = || repository.root().display().to_string();
     let give_up = Instant::now() + READY_DEADLINE;
     loop {

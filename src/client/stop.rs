@@ -56,7 +56,7 @@ pub enum Stopped {
 pub async fn stop(
     repository: &Repository,
     force: bool,
-    warn: impl Fn(&str),
+    warn: &dyn Fn(&str),
 ) -> Result<Stopped, Error> {
     let by_manager = stop_service(repository, warn);
     end(repository, force, by_manager).await
@@ -69,7 +69,7 @@ pub async fn stop(
 /// Those of [`stop`] and [`connect`].
 pub async fn restart(
     repository: &Repository,
-    warn: impl Fn(&str),
+    warn: &dyn Fn(&str),
 ) -> Result<(Option<Service>, Daemon), Error> {
     let service = Service::of(repository);
     let restarted = match &service {
@@ -122,7 +122,7 @@ async fn end(
 /// Ends daemon and socket through the service manager, which would start it again otherwise; answers
 /// the process that it had started. One that cannot be asked may hold the socket still, or hold
 /// nothing: the daemon is stopped all the same.
-fn stop_service(repository: &Repository, warn: impl Fn(&str)) -> Option<i32> {
+fn stop_service(repository: &Repository, warn: &dyn Fn(&str)) -> Option<i32> {
     let service = Service::of(repository)?;
     let pid = lock_holder(&repository.store_dir().join("lock"));
     match service.stop() {
