@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Definition, Digest, Outline, Outlines, language_of};
-use crate::git::{BString, Change, Entry, Error, GitDir, ObjectId};
+use super::{Definition, Digest, LeftOut, Looked, Outline, Outlines, language_of, left_out};
+use crate::git::{BString, Change, Entry, Error, GitDir, ObjectId, TreeFiles};
 
 /// Changed files that are looked into; of those after them it is only known that they changed.
 pub const FILES_LIMIT: usize = 1_000;
@@ -29,6 +29,10 @@ pub struct ChangedFile {
     pub before: Option<Side>,
     /// What is there.
     pub after: Option<Side>,
+    /// Why its symbols are not looked at: for the attributes that the newer tree gives it, or the older
+    /// one where it is gone; else, where its language is known, for its size or content on either
+    /// side. Neither side has an outline then.
+    pub left_out: Option<LeftOut>,
     /// Its symbols that changed: those that are there in the order of the source, then those that are
     /// gone. Empty where none are known, as of a file in no language that is known.
     pub symbols: Vec<ChangedSymbol>,
@@ -88,12 +92,23 @@ impl Changes {
         let mut changes = git.diff(from, to, &[])?;
         let truncated = changes.len() > FILES_LIMIT;
         changes.truncate(FILES_LIMIT);
-        let files = changes
-            .iter()
-            .map(|change| looked_into(git, outlines, change));
+        let rules = |tree| TreeFiles::new(git, tree, &left_out::ATTRIBUTES);
+        let [mut old, mut new] = [rules(from)?, rules(to)?];
+        let files = changes.iter().map(|change| {
+            let rules = if change.after.is_some() {
+                &mut new
+            } else {
+                &mut old
+            };
+            looked_into(git, outlines, rules, change)
+        });
         let mut files: Vec<ChangedFile> = files.collect::<Result<_, _>>()?;
         pair_files(&mut files);
         for file in &mut files {
+            if file.left_out.is_some() {
+                let sides = file.before.iter_mut().chain(&mut file.after);
+                sides.for_each(|side| side.outline = None);
+            }
             file.symbols = symbols_of(file);
         }
         pair_symbols(&mut files);
@@ -110,20 +125,39 @@ impl ChangedFile {
     }
 }
 
-fn looked_into(git: &GitDir, outlines: &Outlines, change: &Change) -> Result<ChangedFile, Error> {
-    let side = |entry: Option<Entry>| -> Result<Option<Side>, Error> {
+fn looked_into(
+    git: &GitDir,
+    outlines: &Outlines,
+    rules: &mut TreeFiles,
+    change: &Change,
+) -> Result<ChangedFile, Error> {
+    let mut left_out = None;
+    if change
+        .after
+        .or(change.before)
+        .is_some_and(|it| it.is_file())
+    {
+        left_out = LeftOut::by_rules(rules, &change.path)?;
+    }
+    let mut side = |entry: Option<Entry>| -> Result<Option<Side>, Error> {
         let Some(entry) = entry else { return Ok(None) };
-        let outline = match entry.is_file() {
-            true => outlines.of(git, &change.path, entry.id)?,
-            false => None,
-        };
+        let mut outline = None;
+        if entry.is_file() && left_out.is_none() {
+            match outlines.look(git, &change.path, entry.id)? {
+                Looked::Outline(known) => outline = Some(known),
+                Looked::LeftOut(why) => left_out = Some(why),
+                Looked::OtherLanguage => {}
+            }
+        }
         Ok(Some(Side { entry, outline }))
     };
+    let (after, before) = (side(change.after)?, side(change.before)?);
     Ok(ChangedFile {
-        before: side(change.before)?,
-        after: side(change.after)?,
+        before,
+        after,
         path: change.path.clone(),
         old_path: None,
+        left_out,
         symbols: Vec::new(),
     })
 }
@@ -145,6 +179,7 @@ fn pair_files(files: &mut Vec<ChangedFile>) {
             let old = gone.remove(best);
             files[at].old_path = Some(files[old].path.clone());
             files[at].before = files[old].before.take();
+            files[at].left_out = files[at].left_out.or(files[old].left_out);
         }
     }
     files.retain(|file| file.before.is_some() || file.after.is_some());

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
-use super::{Outline, Outlines, last_name};
-use crate::git::{BString, Entry, Error, GitDir, ObjectId};
+use super::{LeftOut, Looked, Outline, Outlines, last_name, left_out};
+use crate::git::{BString, Entry, Error, GitDir, ObjectId, TreeFiles};
 
 /// The outlines of a repository's files, and where each name is defined and used.
 #[derive(Debug, Default)]
@@ -92,6 +92,25 @@ impl View<'_> {
             Some(blob) => self.index.outlines.of(self.git, path, blob),
             None => Ok(None),
         }
+    }
+
+    /// Why the file at a path is left out, if it is: for its attributes, in whatever language it is;
+    /// else, where its language is known, for its size or content.
+    ///
+    /// # Errors
+    /// When an object cannot be read.
+    pub fn left_out(&self, path: &[u8]) -> Result<Option<LeftOut>, Error> {
+        let mut files = TreeFiles::new(self.git, self.tree, &left_out::ATTRIBUTES)?;
+        let Some(blob) = files.file(path)? else {
+            return Ok(None);
+        };
+        if let Some(why) = LeftOut::by_rules(&mut files, path)? {
+            return Ok(Some(why));
+        }
+        Ok(match self.index.outlines.look(self.git, path, blob)? {
+            Looked::LeftOut(why) => Some(why),
+            Looked::Outline(_) | Looked::OtherLanguage => None,
+        })
     }
 
     /// Files that use a name, its last part, `limit` at most.

@@ -7,8 +7,10 @@ mod extract;
 mod found;
 mod index;
 mod language;
+mod left_out;
 mod outlines;
 mod parse;
+mod path_kind;
 
 use std::fmt;
 
@@ -19,7 +21,9 @@ pub use digest::Digest;
 pub use extract::{NESTING_LIMIT, SIZE_LIMIT, outline};
 pub use index::{Caller, Found, Index, IndexedFile, View, defined_names};
 pub use language::{LANGUAGES, Language, language_of};
-pub use outlines::Outlines;
+pub use left_out::LeftOut;
+pub use outlines::{Looked, Outlines};
+pub use path_kind::{PathKind, is_test_path, path_kind};
 
 /// A symbol of a file, by name; where `symbol` is empty, the file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

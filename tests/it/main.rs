@@ -66,6 +66,7 @@ mod idle_exit;
 mod install;
 mod journal;
 mod launchd;
+mod left_out;
 mod life;
 mod mixed;
 mod notify;
