@@ -14,7 +14,7 @@ use gix::{
     objs::{Kind, TreeRefIter},
 };
 
-use super::{Error, GitDir};
+use super::{Error, GitDir, repository::MAX_TREE_DEPTH};
 
 /// Files of attributes with more bytes than this say nothing.
 const RULES_LIMIT: u64 = 1 << 20;
@@ -35,6 +35,19 @@ struct Folder {
     path: BString,
     content: Vec<u8>,
     has_rules: bool,
+    in_force: Rules,
+}
+
+/// The files of rules that hold in a folder, by the lengths of their own folders' paths.
+pub type Rules = Vec<(usize, ObjectId)>;
+
+/// A file or folder in a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InFolder {
+    /// A file, and neither a link nor a submodule: its name and blob.
+    File(BString, ObjectId),
+    /// A folder: its name and tree.
+    Folder(BString, ObjectId),
 }
 
 impl TreeFiles {
@@ -91,6 +104,29 @@ impl TreeFiles {
         Ok(all.position(|one| is_set(one.assignment.state)))
     }
 
+    /// What is in the folder at a path that is empty or ends with a slash, and which rules hold in it.
+    ///
+    /// # Errors
+    /// When an object cannot be read.
+    pub fn folder(&mut self, path: &[u8]) -> Result<(Vec<InFolder>, Rules), Error> {
+        let found = self.go_to(path)?;
+        let Some(folder) = self.open.last().filter(|_| found == Some(b"")) else {
+            return Ok((Vec::new(), Vec::new()));
+        };
+        let mut inside = Vec::new();
+        for entry in TreeRefIter::from_bytes(&folder.content, self.git.object_hash()) {
+            let fail = |e| Error::unreadable(&self.git, &gix::Error::from_error(e));
+            let entry = entry.map_err(fail)?;
+            let (name, id) = (entry.filename.to_owned(), entry.oid.to_owned());
+            match entry.mode {
+                mode if mode.is_tree() => inside.push(InFolder::Folder(name, id)),
+                mode if mode.is_blob() => inside.push(InFolder::File(name, id)),
+                _ => {}
+            }
+        }
+        Ok((inside, folder.in_force.clone()))
+    }
+
     /// Opens the folder around a path; answers the path's last name, if the tree has that folder.
     fn go_to<'p>(&mut self, path: &'p [u8]) -> Result<Option<&'p [u8]>, Error> {
         while let Some(folder) = self.open.last()
@@ -114,6 +150,9 @@ impl TreeFiles {
     }
 
     fn enter(&mut self, path: BString, tree: ObjectId) -> Result<(), Error> {
+        if self.open.len() > MAX_TREE_DEPTH {
+            return Err(Error::too_deep(path.as_bstr()));
+        }
         let content = match tree.is_empty_tree() {
             true => Vec::new(),
             false => {
@@ -125,10 +164,13 @@ impl TreeFiles {
             }
         };
         let is_top = self.open.is_empty();
+        let around = self.open.last();
+        let in_force = around.map_or_else(Vec::new, |folder| folder.in_force.clone());
         self.open.push(Folder {
             path,
             content,
             has_rules: false,
+            in_force,
         });
         let rules = self.lookup(RULES).filter(|(mode, _)| mode.is_blob());
         if let Some((_, id)) = rules
@@ -142,6 +184,7 @@ impl TreeFiles {
                 .rules
                 .add_patterns_buffer(&text, place, top, &mut self.names, is_top);
             folder.has_rules = added.is_ok();
+            folder.in_force.push((folder.path.len(), id));
         }
         Ok(())
     }

@@ -129,7 +129,7 @@ impl Services {
             listeners,
             Arc::clone(&ledger) as _,
         )?;
-        let index = Arc::new(Index::default());
+        let index = Arc::new(Index::new(&repository.store_dir()));
         let checkpoints = Checkpoints::new(Arc::clone(&places), store.clone(), road.clone());
         Ok(Self {
             signals: Arc::new(Signals::new(Arc::clone(&places), Arc::clone(&index))),

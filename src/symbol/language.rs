@@ -61,6 +61,12 @@ pub fn language_of(path: &[u8]) -> Option<&'static Language> {
     LANGUAGES.iter().find(of_ending).copied()
 }
 
+/// A number that is another one whenever files would give other outlines, or these be kept otherwise:
+/// it stands for the text of the rules, the queries and the grammars' versions.
+pub(super) fn edition() -> u32 {
+    env!("HEDDLE_OUTLINE_RULES").parse().unwrap_or_default()
+}
+
 /// What a capture of a query means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Capture {

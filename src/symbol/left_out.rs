@@ -38,6 +38,22 @@ impl LeftOut {
         beginning.contains(&0).then_some(Self::Binary)
     }
 
+    /// As the index keeps it.
+    pub(super) fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// What the index keeps as this number.
+    pub(super) fn from_number(number: u8) -> Option<Self> {
+        let all = [
+            Self::TooLarge,
+            Self::Binary,
+            Self::Generated,
+            Self::Vendored,
+        ];
+        all.get(usize::from(number)).copied()
+    }
+
     /// As it is called in output.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -3,6 +3,7 @@
 
 mod changes;
 mod digest;
+mod encode;
 mod extract;
 mod found;
 mod index;
@@ -19,7 +20,9 @@ use serde::{Deserialize, Serialize};
 pub use changes::{ChangedFile, ChangedSymbol, Changes, FILES_LIMIT, Side, What};
 pub use digest::Digest;
 pub use extract::{NESTING_LIMIT, SIZE_LIMIT, outline};
-pub use index::{Caller, Found, Index, IndexedFile, View, defined_names};
+pub use index::{
+    Caller, Callers, Counts, Found, Index, IndexProgress, IndexedFile, Reach, View, defined_names,
+};
 pub use language::{LANGUAGES, Language, language_of};
 pub use left_out::LeftOut;
 pub use outlines::{Looked, Outlines};

@@ -5,16 +5,20 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{LeftOut, Outline, SIZE_LIMIT, language_of, outline};
-use crate::git::{Error, GitDir, ObjectId};
+use super::{Language, LeftOut, Outline, SIZE_LIMIT, encode, index, language_of, outline};
+use crate::{
+    git::{Error, GitDir, ObjectId},
+    store::{BlobRecord, SymbolStore},
+};
 
 /// Definitions and references of the outlines that are kept in memory (G8): one takes some 100 bytes.
 const KEPT: usize = 50_000;
 
 /// Makes outlines, and keeps those of the files that are asked about again and again.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Outlines {
     kept: Mutex<Kept>,
+    store: Option<Arc<SymbolStore>>,
 }
 
 #[derive(Debug, Default)]
@@ -45,7 +49,30 @@ impl Looked {
     }
 }
 
+/// What is in a blob of this language, or why it is left out. Blocks.
+pub(super) fn look_at(
+    git: &GitDir,
+    language: &Language,
+    blob: ObjectId,
+) -> Result<Result<Outline, LeftOut>, Error> {
+    let Some(source) = git.blob(blob, SIZE_LIMIT)? else {
+        return Ok(Err(LeftOut::TooLarge));
+    };
+    Ok(match LeftOut::by_content(&source) {
+        Some(why) => Err(why),
+        None => Ok(outline(language, &source)),
+    })
+}
+
 impl Outlines {
+    /// Those that are made, or are in a database already.
+    pub(super) fn kept_in(store: Arc<SymbolStore>) -> Self {
+        Self {
+            store: Some(store),
+            ..Self::default()
+        }
+    }
+
     /// The outline of the file with this path and blob, if it has one: [`Outlines::look`]. Blocks.
     ///
     /// # Errors
@@ -72,13 +99,11 @@ impl Outlines {
         if let Some(known) = kept().outlines.get(&key) {
             return Ok(Looked::Outline(Arc::clone(known)));
         }
-        let Some(source) = git.blob(blob, SIZE_LIMIT)? else {
-            return Ok(Looked::LeftOut(LeftOut::TooLarge));
+        let known = self.known(language, blob);
+        let made = match known.map_or_else(|| look_at(git, language, blob), Ok)? {
+            Ok(outline) => Arc::new(outline),
+            Err(why) => return Ok(Looked::LeftOut(why)),
         };
-        if let Some(why) = LeftOut::by_content(&source) {
-            return Ok(Looked::LeftOut(why));
-        }
-        let made = Arc::new(outline(language, &source));
         let size = 1 + made.definitions.len() + made.references.len();
         let mut kept = kept();
         if kept.size + size > KEPT {
@@ -89,5 +114,15 @@ impl Outlines {
             kept.size += size;
         }
         Ok(Looked::Outline(made))
+    }
+
+    /// What the database says of a blob.
+    fn known(&self, language: &Language, blob: ObjectId) -> Option<Result<Outline, LeftOut>> {
+        let id = index::blob_id(language, blob);
+        let record = self.store.as_ref()?.read(|reads| reads.blob(id))??;
+        match record {
+            BlobRecord::Outline(bytes) => encode::decode(&bytes).map(Ok),
+            BlobRecord::LeftOut(why) => LeftOut::from_number(why).map(Err),
+        }
     }
 }

@@ -63,6 +63,7 @@ mod hook_subscribers;
 mod hooks;
 mod housekeeping;
 mod idle_exit;
+mod index;
 mod install;
 mod journal;
 mod launchd;

@@ -63,6 +63,15 @@
   name: (scoped_type_identifier path: (_) @qualifier name: (type_identifier) @reference))
 ; What a macro is given is not parsed: a name before parentheses is a call.
 (token_tree (identifier) @reference . (token_tree "("))
+(token_tree
+  [(identifier) (self) (super) (crate)] @qualifier
+  .
+  ["::" "."]
+  .
+  (identifier) @reference
+  .
+  (token_tree "("))
+(token_tree (token_tree) @qualifier . "." . (identifier) @reference . (token_tree "("))
 
 ((attribute (identifier) @test) (#eq? @test "test"))
 ((attribute (scoped_identifier name: (identifier) @test)) (#eq? @test "test"))

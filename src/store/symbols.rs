@@ -1,0 +1,372 @@
+//! `symbols.db`: what is known of the symbols in a repository's files, beside the store and apart from
+//! it. It is a cache: where it is lost, damaged or of another edition it is made anew, and what it
+//! cannot say is found out again. Its connections are its own, so that it is never in the way of the
+//! store's writer.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::{
+    Error,
+    engine::{configure, with_suffix},
+    files::Files,
+    readers::Readers,
+};
+use crate::failure::Reason;
+
+const NAME: &str = "symbols.db";
+
+/// Raised whenever the tables change.
+const SCHEMA: u32 = 1;
+
+/// Every id is one that its maker derives from what it stands for, so that it is the same in each
+/// database.
+const TABLES: &str = "
+    -- What is in a file: its outline, or the number of why there is none.
+    CREATE TABLE blob (id INTEGER PRIMARY KEY, left_out INTEGER, outline BLOB);
+    -- Where it was ever seen.
+    CREATE TABLE place (blob INTEGER, path BLOB, PRIMARY KEY (blob, path)) WITHOUT ROWID;
+    -- What it defines or uses.
+    CREATE TABLE name (name INTEGER, blob INTEGER, PRIMARY KEY (name, blob)) WITHOUT ROWID;
+    -- Folders that are in with all that is in them, and how many files are.
+    CREATE TABLE folder (
+        id INTEGER PRIMARY KEY, files INTEGER, too_large INTEGER, binary INTEGER,
+        generated INTEGER, vendored INTEGER
+    );";
+
+/// What a database says of a blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BlobRecord {
+    /// Its outline, as it was given.
+    Outline(Vec<u8>),
+    /// Why it has none, by the number that was given.
+    LeftOut(u8),
+}
+
+/// How many files of a folder are in, and how many are left out for each reason.
+pub type FolderCounts = [u32; 5];
+
+/// The database of symbols.
+pub struct SymbolStore {
+    path: PathBuf,
+    edition: i32,
+    open: Mutex<Option<Arc<Open>>>,
+    complained: AtomicBool,
+}
+
+struct Open {
+    files: Files,
+    readers: Readers,
+    /// Keeps the log there, whose file is looked at.
+    _anchor: Mutex<Connection>,
+}
+
+impl SymbolStore {
+    /// That of a store's folder. Nothing is opened before it is needed. A database of another `edition`
+    /// is made anew: what is in it was found by other rules.
+    pub fn new(folder: &Path, edition: u32) -> Self {
+        Self {
+            path: folder.join(NAME),
+            edition: (edition.wrapping_mul(31).wrapping_add(SCHEMA) | 1) as i32,
+            open: Mutex::default(),
+            complained: AtomicBool::new(false),
+        }
+    }
+
+    /// Reads, beside any write; `None` where nothing can be read, which the log tells of once.
+    pub fn read<T>(&self, read: impl FnOnce(&SymbolReads<'_>) -> Result<T, Error>) -> Option<T> {
+        let open = self.opened().map_err(|error| self.complain(&error)).ok()?;
+        let found = open.readers.read(|tx| {
+            read(&SymbolReads {
+                connection: tx.connection,
+            })
+        });
+        found.map_err(|error| self.failed(&open, &error)).ok()
+    }
+
+    /// Begins to write; `None` where nothing can be written, which the log tells of once. Blocks while
+    /// another writes.
+    pub fn write(&self) -> Option<SymbolWrites<'_>> {
+        let begun = self.opened().and_then(|open| {
+            let connection = connect(&self.path)?;
+            connection.execute_batch("PRAGMA cache_size = -16384; BEGIN IMMEDIATE;")?;
+            Ok(SymbolWrites {
+                store: self,
+                connection,
+                open,
+            })
+        });
+        begun.map_err(|error| self.complain(&error)).ok()
+    }
+
+    /// Whether the files that were opened last are still the ones at their paths.
+    pub fn in_place(&self) -> bool {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.as_ref().is_some_and(|open| open.files.in_place())
+    }
+
+    /// Bytes on disk, with the log.
+    pub fn bytes(&self) -> u64 {
+        let bytes = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
+        bytes(&self.path) + bytes(&with_suffix(&self.path, "-wal"))
+    }
+
+    /// Throws all of it away.
+    pub fn discard(&self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        *open = None;
+        if let Err(error) = remove(&self.path) {
+            self.complain(&error);
+        }
+    }
+
+    /// Lets go of the database's file, and folds its log in. It is opened again when it is needed.
+    pub fn close(&self) {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn opened(&self) -> Result<Arc<Open>, Error> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = open.as_ref().filter(|open| open.files.in_place()) {
+            return Ok(Arc::clone(known));
+        }
+        // Of files that are gone nothing is to be read any more.
+        *open = None;
+        let connection = match self.make() {
+            Err(error) if error.reason() == Reason::StoreCorrupt => {
+                tracing::info!("{NAME} is damaged, and is made anew");
+                remove(&self.path)?;
+                self.make()?
+            }
+            made => made?,
+        };
+        let made = Arc::new(Open {
+            files: Files::of(&self.path, with_suffix(&self.path, "-wal"))?,
+            readers: Readers::new(self.path.clone()),
+            _anchor: Mutex::new(connection),
+        });
+        *open = Some(Arc::clone(&made));
+        Ok(made)
+    }
+
+    /// Makes the database, unless it is there and of this edition.
+    fn make(&self) -> Result<Connection, Error> {
+        let mut connection = connect(&self.path)?;
+        let edition = |connection: &Connection| -> Result<i32, Error> {
+            Ok(connection.query_row("PRAGMA user_version", [], |row| row.get(0))?)
+        };
+        match edition(&connection)? {
+            0 => {}
+            this if this == self.edition => return Ok(connection),
+            _ => {
+                tracing::info!("{NAME} was made by other rules, and is made anew");
+                drop(connection);
+                remove(&self.path)?;
+                connection = connect(&self.path)?;
+            }
+        }
+        fs::set_permissions(
+            &self.path,
+            std::os::unix::fs::PermissionsExt::from_mode(0o600),
+        )?;
+        let version = self.edition;
+        connection.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {version}; COMMIT;"
+        ))?;
+        Ok(connection)
+    }
+
+    /// A database that is damaged, or has other tables than we know, is of no more use.
+    fn failed(&self, open: &Arc<Open>, error: &Error) {
+        if !matches!(error.reason(), Reason::StoreCorrupt | Reason::Internal) {
+            return self.complain(error);
+        }
+        let mut now = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another may have seen to it.
+        if now.as_ref().is_some_and(|now| Arc::ptr_eq(now, open)) {
+            tracing::info!("{NAME} is damaged, and is made anew");
+            *now = None;
+            if let Err(error) = remove(&self.path) {
+                self.complain(&error);
+            }
+        }
+    }
+
+    fn complain(&self, error: &Error) {
+        if !self.complained.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "symbols are looked up without {}: {error}",
+                self.path.display()
+            );
+        }
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, Error> {
+    let connection = Connection::open(path)?;
+    configure(&connection)?;
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
+         PRAGMA wal_autocheckpoint = 4096; PRAGMA journal_size_limit = 16777216;",
+    )?;
+    Ok(connection)
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    for suffix in ["", "-wal", "-shm"] {
+        match fs::remove_file(with_suffix(path, suffix)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// One view of the database.
+pub struct SymbolReads<'a> {
+    connection: &'a Connection,
+}
+
+impl SymbolReads<'_> {
+    /// How many files of a folder are in, if all of it is.
+    pub fn folder(&self, id: i64) -> Result<Option<FolderCounts>, Error> {
+        let query =
+            "SELECT files, too_large, binary, generated, vendored FROM folder WHERE id = ?1";
+        let mut statement = self.connection.prepare_cached(query)?;
+        let counts = statement.query_row([id], |row| {
+            Ok([
+                row.get(0)?,
+                row.get(1)?,
+                row.get(2)?,
+                row.get(3)?,
+                row.get(4)?,
+            ])
+        });
+        Ok(counts.optional()?)
+    }
+
+    /// What is known of a blob.
+    pub fn blob(&self, id: i64) -> Result<Option<BlobRecord>, Error> {
+        let query = "SELECT left_out, outline FROM blob WHERE id = ?1";
+        let mut statement = self.connection.prepare_cached(query)?;
+        let found = statement.query_row([id], |row| {
+            Ok(match row.get(0)? {
+                Some(why) => BlobRecord::LeftOut(why),
+                None => BlobRecord::Outline(row.get(1)?),
+            })
+        });
+        Ok(found.optional()?)
+    }
+
+    /// Whether a blob is in, for which reason it has no outline, and whether it was seen at this path.
+    pub fn seen(&self, blob: i64, path: &[u8]) -> Result<Option<(Option<u8>, bool)>, Error> {
+        let query = "SELECT left_out, EXISTS (SELECT 1 FROM place WHERE blob = id AND path = ?2)
+             FROM blob WHERE id = ?1";
+        let mut statement = self.connection.prepare_cached(query)?;
+        let found = statement.query_row(params![blob, path], |row| Ok((row.get(0)?, row.get(1)?)));
+        Ok(found.optional()?)
+    }
+
+    /// Hands on where the blobs of a name were seen, in the order of blobs and paths, until `take`
+    /// says that it is enough.
+    pub fn places(&self, name: i64, mut take: impl FnMut(i64, &[u8]) -> bool) -> Result<(), Error> {
+        let query = "SELECT place.blob, path FROM name JOIN place ON place.blob = name.blob
+             WHERE name = ?1 ORDER BY name.blob, path";
+        let mut statement = self.connection.prepare_cached(query)?;
+        let mut rows = statement.query([name])?;
+        while let Some(row) = rows.next()? {
+            let path = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+            if !take(row.get(0)?, path) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many places there are.
+    pub fn count_places(&self) -> Result<u64, Error> {
+        let query = "SELECT count(*) FROM place";
+        Ok(self.connection.query_row(query, [], |row| row.get(0))?)
+    }
+}
+
+/// A transaction that is under way. Dropped, it is undone.
+pub struct SymbolWrites<'a> {
+    store: &'a SymbolStore,
+    connection: Connection,
+    open: Arc<Open>,
+}
+
+impl SymbolWrites<'_> {
+    /// What the database holds, with what was written.
+    pub fn reads(&self) -> SymbolReads<'_> {
+        SymbolReads {
+            connection: &self.connection,
+        }
+    }
+
+    /// Takes in what is known of a blob.
+    pub fn put_blob(&self, id: i64, record: &BlobRecord) -> Result<(), Error> {
+        let (left_out, outline) = match record {
+            BlobRecord::Outline(outline) => (None, Some(outline)),
+            BlobRecord::LeftOut(why) => (Some(why), None),
+        };
+        self.run(
+            "INSERT OR IGNORE INTO blob VALUES (?1, ?2, ?3)",
+            params![id, left_out, outline],
+        )
+    }
+
+    /// Takes in where a blob was seen.
+    pub fn put_place(&self, blob: i64, path: &[u8]) -> Result<(), Error> {
+        self.run(
+            "INSERT OR IGNORE INTO place VALUES (?1, ?2)",
+            params![blob, path],
+        )
+    }
+
+    /// Takes in names of blobs. Each is taken in at a place of its own: in order, that is faster.
+    pub fn put_names(&self, names: &[(i64, i64)]) -> Result<(), Error> {
+        let query = "INSERT OR IGNORE INTO name VALUES (?1, ?2)";
+        let mut statement = self.connection.prepare_cached(query)?;
+        for (name, blob) in names {
+            statement.execute([name, blob])?;
+        }
+        Ok(())
+    }
+
+    /// Says that a folder is in with all that is in it.
+    pub fn put_folder(&self, id: i64, counts: FolderCounts) -> Result<(), Error> {
+        let [files, large, binary, generated, vendored] = counts;
+        self.run(
+            "INSERT OR REPLACE INTO folder VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![id, files, large, binary, generated, vendored],
+        )
+    }
+
+    /// Commits, and begins the next transaction.
+    pub fn commit(&self) -> Result<(), Error> {
+        self.run("COMMIT", [])?;
+        self.store.complained.store(false, Ordering::Relaxed);
+        self.run("BEGIN IMMEDIATE", [])
+    }
+
+    /// Tells of what went wrong, and throws away what is damaged.
+    pub fn failed(self, error: &Error) {
+        drop(self.connection);
+        self.store.failed(&self.open, error);
+    }
+
+    fn run(&self, statement: &str, values: impl rusqlite::Params) -> Result<(), Error> {
+        self.connection.prepare_cached(statement)?.execute(values)?;
+        Ok(())
+    }
+}

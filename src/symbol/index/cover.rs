@@ -1,0 +1,365 @@
+//! Taking in what is new in a tree. One does it at a time; those who come meanwhile wait for it, and
+//! find it done.
+
+use std::{
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Instant,
+};
+
+use super::{
+    Counts, Index, IndexProgress, blob_id, name_id,
+    walk::{Failed, Folder, Step, Tally, Walk, add, count},
+};
+use crate::{
+    git::{BString, Error, GitDir, ObjectId},
+    store::{self, BlobRecord, SymbolReads, SymbolWrites},
+    symbol::{Language, LeftOut, encode, outlines},
+};
+
+/// Files that are looked at before what was found is written.
+const CHUNK: usize = 128;
+/// Names that are put in order and committed at once: in order they go into the database several
+/// times faster, and what is not committed is lost when the process is killed.
+const NAMES_AT_ONCE: usize = 500_000;
+
+/// Whose turn it is to take something in.
+#[derive(Default)]
+pub(super) struct Turn {
+    is_taken: Mutex<bool>,
+    given_back: Condvar,
+    waiting: AtomicUsize,
+}
+
+/// A turn, until it is dropped.
+struct Taken<'a>(&'a Turn);
+
+impl Turn {
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.is_taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the turn, until then at most.
+    fn take(&self, until: Option<Instant>) -> Option<Taken<'_>> {
+        let mut is_taken = self.lock();
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        while *is_taken {
+            let waited = match until {
+                None => self.given_back.wait(is_taken),
+                Some(until) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        break;
+                    }
+                    let waited = self.given_back.wait_timeout(is_taken, left);
+                    waited
+                        .map(|it| it.0)
+                        .map_err(|e| PoisonError::new(e.into_inner().0))
+                }
+            };
+            is_taken = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        (!std::mem::replace(&mut *is_taken, true)).then(|| Taken(self))
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        *self.0.lock() = false;
+        self.0.given_back.notify_one();
+    }
+}
+
+/// A file that is to be looked at.
+struct ToDo {
+    path: BString,
+    blob: ObjectId,
+    id: i64,
+    language: &'static Language,
+    tally: Tally,
+}
+
+/// What was found in a file, and the ids of its names.
+type Looked = (BlobRecord, Vec<i64>);
+
+impl Index {
+    /// Takes in what is new in a tree, until then at most; answers whether all of it is in. Where
+    /// nothing can be kept, nothing is. Blocks.
+    ///
+    /// # Errors
+    /// When a folder cannot be read. A file that cannot be is not in.
+    pub fn cover(
+        &self,
+        git: &GitDir,
+        tree: ObjectId,
+        until: Option<Instant>,
+    ) -> Result<bool, Error> {
+        if self.has(tree) {
+            return Ok(true);
+        }
+        let turn = self.turn.take(until);
+        if turn.is_none() || self.has(tree) {
+            return Ok(turn.is_some());
+        }
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let is_late = || until.is_some_and(|until| Instant::now() >= until);
+        self.take_in(git, tree, (cores / 2).max(1), false, &is_late)
+    }
+
+    /// Takes in what is new in the tree that is worked on, on this thread alone, and lets whoever else
+    /// wants to take something in go before it; answers whether all of it is in. Blocks.
+    ///
+    /// # Errors
+    /// When a folder cannot be read.
+    pub fn warm(
+        &self,
+        git: &GitDir,
+        tree: ObjectId,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<bool, Error> {
+        self.progress.change(|now| now.is_running = true);
+        let done = loop {
+            let turn = self.turn.take(None);
+            let is_wanted = || stop() || self.turn.is_wanted();
+            let done = self.count(git, tree);
+            let done = done.and_then(|()| self.take_in(git, tree, 1, true, &is_wanted));
+            drop(turn);
+            match done {
+                Ok(false) if !stop() && self.turn.is_wanted() => {}
+                done => break done,
+            }
+        };
+        self.progress.change(|now| {
+            now.is_running = false;
+            now.is_whole = matches!(done, Ok(true));
+        });
+        done
+    }
+
+    /// Counts what there is to do for a tree.
+    fn count(&self, git: &GitDir, tree: ObjectId) -> Result<(), Error> {
+        let Some(store) = &self.store else {
+            return Ok(());
+        };
+        let count = |reads: &SymbolReads<'_>| {
+            let mut walk = Walk::new(git, tree)?;
+            let mut left = 0;
+            while let Some(step) = walk.next(reads)? {
+                left += u32::from(matches!(step, Step::File { .. }));
+            }
+            Ok(left)
+        };
+        let counted = store.read(|reads| Failed::sort(count(reads))).transpose()?;
+        self.progress.change(|now| {
+            now.left = counted.unwrap_or(0);
+            now.counts = Counts::default();
+            now.is_whole = false;
+        });
+        Ok(())
+    }
+
+    /// Takes in what is new in a tree until it is to stop; answers whether all of it is in.
+    fn take_in(
+        &self,
+        git: &GitDir,
+        tree: ObjectId,
+        threads: usize,
+        is_shown: bool,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<bool, Error> {
+        let Some(writes) = self.store.as_ref().and_then(|store| store.write()) else {
+            return Ok(false);
+        };
+        let mut taking = Taking {
+            index: self,
+            git,
+            writes: &writes,
+            threads,
+            is_shown,
+            stop,
+            files: Vec::new(),
+            folders: Vec::new(),
+            names: Vec::new(),
+        };
+        match Failed::sort(taking.all_of(tree)) {
+            Ok(done) => done,
+            Err(error) => {
+                writes.failed(&error);
+                Ok(false)
+            }
+        }
+    }
+}
+
+/// A tree that is being taken in.
+struct Taking<'a> {
+    index: &'a Index,
+    git: &'a GitDir,
+    writes: &'a SymbolWrites<'a>,
+    threads: usize,
+    is_shown: bool,
+    stop: &'a (dyn Fn() -> bool + Sync),
+    /// Files that are yet to be looked at.
+    files: Vec<ToDo>,
+    /// Folders whose files are all in, but for those.
+    folders: Vec<Folder>,
+    /// Names that are yet to be written, with their blobs.
+    names: Vec<(i64, i64)>,
+}
+
+impl Taking<'_> {
+    fn all_of(&mut self, tree: ObjectId) -> Result<bool, Failed> {
+        let mut walk = Walk::new(self.git, tree)?;
+        let mut is_whole = true;
+        while is_whole && let Some(step) = walk.next(&self.writes.reads())? {
+            match step {
+                Step::Known(counts) => self.show(|now| now.counts.add(counts)),
+                Step::LeftOut(why) => self.show(|now| now.counts.count(Some(why))),
+                Step::Done(folder) => self.folders.push(folder),
+                Step::File {
+                    path,
+                    blob,
+                    language,
+                    tally,
+                } => self.files.push(ToDo {
+                    id: blob_id(language, blob),
+                    path,
+                    blob,
+                    language,
+                    tally,
+                }),
+            }
+            if self.files.len() >= CHUNK {
+                is_whole &= self.look_at_files()?;
+            }
+        }
+        is_whole = is_whole && self.look_at_files()?;
+        self.commit()?;
+        Ok(is_whole)
+    }
+
+    /// Looks at the files that are yet to be; answers whether to go on, and all are in.
+    fn look_at_files(&mut self) -> Result<bool, Failed> {
+        let mut new = Vec::new();
+        for file in std::mem::take(&mut self.files) {
+            match self.writes.reads().seen(file.id, &file.path)? {
+                Some((why, is_placed)) => {
+                    if !is_placed {
+                        self.writes.put_place(file.id, &file.path)?;
+                    }
+                    self.settle(&file, why.and_then(LeftOut::from_number));
+                }
+                None => new.push(file),
+            }
+        }
+        let mut is_whole = true;
+        for (file, looked) in new.iter().zip(self.look_at(&new)) {
+            let Some((record, names)) = looked else {
+                is_whole = false;
+                continue;
+            };
+            self.index.progress.parsed();
+            self.writes.put_blob(file.id, &record)?;
+            self.writes.put_place(file.id, &file.path)?;
+            self.names
+                .extend(names.into_iter().map(|name| (name, file.id)));
+            self.settle(
+                file,
+                match record {
+                    BlobRecord::LeftOut(why) => LeftOut::from_number(why),
+                    BlobRecord::Outline(_) => None,
+                },
+            );
+        }
+        for folder in std::mem::take(&mut self.folders) {
+            // One with a file that is not in is looked at again, as are those around it.
+            if is_whole {
+                let counts = folder.tally.get();
+                self.writes.put_folder(folder.id, counts.into())?;
+                if let Some(around) = folder.around {
+                    add(&around, counts);
+                }
+            }
+        }
+        if self.names.len() >= NAMES_AT_ONCE {
+            self.commit()?;
+        }
+        Ok(is_whole && !(self.stop)())
+    }
+
+    /// What is in files; nothing of those that cannot be read, or that it is too late for.
+    fn look_at(&self, files: &[ToDo]) -> Vec<Option<Looked>> {
+        let asked: Vec<_> = files.iter().map(|it| (it.language, it.blob)).collect();
+        let (git, stop) = (self.git, self.stop);
+        let next = AtomicUsize::new(0);
+        let found = || {
+            let mut found = Vec::new();
+            while let at = next.fetch_add(1, Ordering::Relaxed)
+                && let Some((language, blob)) = asked.get(at)
+                && !stop()
+            {
+                found.push((at, look_at(git, language, *blob)));
+            }
+            found
+        };
+        let helpers = self.threads.min(asked.len()).saturating_sub(1);
+        let mut all = thread::scope(|scope| {
+            let helpers: Vec<_> = (0..helpers).map(|_| scope.spawn(found)).collect();
+            let own = found();
+            let others = helpers
+                .into_iter()
+                .filter_map(|it| it.join().ok())
+                .flatten();
+            others.chain(own).collect::<Vec<_>>()
+        });
+        let mut looked: Vec<Option<Looked>> = asked.iter().map(|_| None).collect();
+        for (at, found) in all.drain(..) {
+            looked[at] = found;
+        }
+        looked
+    }
+
+    fn settle(&self, file: &ToDo, left_out: Option<LeftOut>) {
+        count(&file.tally, left_out);
+        self.show(|now| {
+            now.counts.count(left_out);
+            now.left = now.left.saturating_sub(1);
+        });
+    }
+
+    fn show(&self, change: impl FnOnce(&mut IndexProgress)) {
+        if self.is_shown {
+            self.index.progress.change(change);
+        }
+    }
+
+    fn commit(&mut self) -> Result<(), store::Error> {
+        self.names.sort_unstable();
+        self.writes.put_names(&self.names)?;
+        self.names.clear();
+        self.writes.commit()
+    }
+}
+
+fn look_at(git: &GitDir, language: &Language, blob: ObjectId) -> Option<Looked> {
+    let looked = outlines::look_at(git, language, blob);
+    let looked = looked.map_err(|error| tracing::debug!("not in the index: {error}"));
+    Some(match looked.ok()? {
+        Ok(outline) => {
+            let names = encode::last_names(&outline).map(|(name, used)| name_id(name, used));
+            let mut names: Vec<_> = names.collect();
+            names.sort_unstable();
+            names.dedup();
+            (BlobRecord::Outline(encode::encode(&outline)), names)
+        }
+        Err(why) => (BlobRecord::LeftOut(why.number()), Vec::new()),
+    })
+}

@@ -1,0 +1,204 @@
+//! Questions about the files of one tree.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::{Index, blob_id, name_id, tree_files};
+use crate::{
+    git::{BString, Error, GitDir, ObjectId, TreeFiles},
+    symbol::{LeftOut, Looked, Outline, encode::Used, language_of, last_name},
+};
+
+/// Places where a name was ever seen that are looked at for one question.
+const PLACES_LIMIT: usize = 20_000;
+
+impl Index {
+    /// What is known of the files of this tree.
+    pub fn at<'a>(&'a self, git: &'a GitDir, tree: ObjectId) -> View<'a> {
+        View {
+            index: self,
+            git,
+            tree,
+            files: Arc::default(),
+        }
+    }
+}
+
+/// What is known of the files of one tree, as far as it was taken in. Answers depend on the tree alone,
+/// and not on what else was taken in. Clones share what they read.
+#[derive(Clone)]
+pub struct View<'a> {
+    pub(super) index: &'a Index,
+    git: &'a GitDir,
+    tree: ObjectId,
+    files: Arc<Mutex<Option<TreeFiles>>>,
+}
+
+/// A file of a tree.
+#[derive(Debug, Clone)]
+pub struct IndexedFile {
+    /// Its path from the root.
+    pub path: BString,
+    /// Its blob.
+    pub blob: ObjectId,
+    /// What it defines and uses.
+    pub outline: Arc<Outline>,
+}
+
+/// Files that were looked for.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// In the order of their paths. Where there are more than were asked for, these are any of them,
+    /// by what is in them: the same ones each time.
+    pub files: Vec<IndexedFile>,
+    /// Whether there may be more.
+    pub truncated: bool,
+}
+
+/// A place that calls or uses a symbol.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Caller {
+    /// The file.
+    pub path: BString,
+    /// The definition that the call is in; `None` where it is in none.
+    pub symbol: Option<String>,
+    /// The line of the call, from 1.
+    pub line: u32,
+    /// Whether it is in a test, by the source or by the path.
+    pub is_test: bool,
+}
+
+impl View<'_> {
+    /// The outline of a file, also of one that is left out by attributes, and of one that was not taken
+    /// in.
+    ///
+    /// # Errors
+    /// When an object cannot be read.
+    pub fn outline(&self, path: &[u8]) -> Result<Option<Arc<Outline>>, Error> {
+        match self.files(|files| files.file(path))? {
+            Some(blob) => self.index.outlines.of(self.git, path, blob),
+            None => Ok(None),
+        }
+    }
+
+    /// Why the file at a path is left out, if it is: for its attributes, in whatever language it is;
+    /// else, where its language is known, for its size or content.
+    ///
+    /// # Errors
+    /// When an object cannot be read.
+    pub fn left_out(&self, path: &[u8]) -> Result<Option<LeftOut>, Error> {
+        let Some(blob) = self.files(|files| files.file(path))? else {
+            return Ok(None);
+        };
+        if let Some(why) = self.files(|files| LeftOut::by_rules(files, path))? {
+            return Ok(Some(why));
+        }
+        Ok(match self.index.outlines.look(self.git, path, blob)? {
+            Looked::LeftOut(why) => Some(why),
+            Looked::Outline(_) | Looked::OtherLanguage => None,
+        })
+    }
+
+    /// Files that use a name, its last part, `limit` at most.
+    ///
+    /// # Errors
+    /// When an object cannot be read.
+    pub fn using(&self, name: &str, limit: usize) -> Result<Found, Error> {
+        self.having(name, Used::Referred, limit, |outline| {
+            outline.references.iter().any(|it| it.name == name)
+        })
+    }
+
+    /// Files that define a name, its last part, `limit` at most.
+    ///
+    /// # Errors
+    /// When an object cannot be read.
+    pub fn defining(&self, name: &str, limit: usize) -> Result<Found, Error> {
+        self.having(name, Used::Defined, limit, |outline| {
+            let mut all = outline.definitions.iter();
+            all.any(|it| last_name(&it.name) == name)
+        })
+    }
+
+    fn having(
+        &self,
+        name: &str,
+        used: Used,
+        limit: usize,
+        has_it: impl Fn(&Outline) -> bool,
+    ) -> Result<Found, Error> {
+        let mut found = Found::default();
+        let mut failed = None;
+        let mut places = 0;
+        let mut take = |blob: i64, path: &[u8]| {
+            places += 1;
+            found.truncated = places > PLACES_LIMIT;
+            let file = match found.truncated {
+                true => return false,
+                false => self.indexed(blob, path),
+            };
+            match file {
+                Ok(Some(file)) if has_it(&file.outline) => match found.files.len() < limit {
+                    true => found.files.push(file),
+                    false => found.truncated = true,
+                },
+                Ok(_) => {}
+                Err(error) => failed = Some(error),
+            }
+            !found.truncated && failed.is_none()
+        };
+        let store = self.index.store.as_ref();
+        let name = name_id(name, used);
+        let read = store.and_then(|store| store.read(|reads| reads.places(name, &mut take)));
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        found.truncated |= read.is_none();
+        found.files.sort_by(|one, other| one.path.cmp(&other.path));
+        Ok(found)
+    }
+
+    /// The file at a path where this tree, too, has this blob there, and does not leave it out.
+    fn indexed(&self, blob: i64, path: &[u8]) -> Result<Option<IndexedFile>, Error> {
+        let Some(language) = language_of(path) else {
+            return Ok(None);
+        };
+        let here = self.files(|files| {
+            let here = files
+                .file(path)?
+                .filter(|it| blob_id(language, *it) == blob);
+            match here {
+                Some(here) if LeftOut::by_rules(files, path)?.is_none() => Ok(Some(here)),
+                _ => Ok(None),
+            }
+        })?;
+        let Some(here) = here else {
+            return Ok(None);
+        };
+        let outline = self.index.outlines.of(self.git, path, here)?;
+        Ok(outline.map(|outline| IndexedFile {
+            path: path.into(),
+            blob: here,
+            outline,
+        }))
+    }
+
+    fn files<T>(&self, ask: impl FnOnce(&mut TreeFiles) -> Result<T, Error>) -> Result<T, Error> {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *files {
+            Some(files) => ask(files),
+            unread => ask(unread.insert(tree_files(self.git, self.tree)?)),
+        }
+    }
+}
+
+/// Names that a file defines, their last parts.
+pub fn defined_names(outline: &Outline) -> BTreeSet<&str> {
+    outline
+        .definitions
+        .iter()
+        .map(|it| last_name(&it.name))
+        .collect()
+}
