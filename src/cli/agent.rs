@@ -17,7 +17,7 @@ use super::{
 use crate::{
     client::{self, ANSWER_DEADLINE, Found, Stopped, service::Service},
     git::Repository,
-    grpc_local_impl::proto::local::{GetStatusResponse, listener::Origin},
+    grpc_local_impl::proto::local::{GetStatusResponse, IndexProgress, listener::Origin},
 };
 
 #[derive(Debug, Subcommand)]
@@ -184,8 +184,37 @@ fn facts(status: &GetStatusResponse) -> Vec<(&'static str, String)> {
         ("socket", socket),
         ("load", load),
         ("store", store),
+        ("symbols", symbols(&status.index.unwrap_or_default())),
         ("leaves", leaves),
     ]
+}
+
+/// How far the index of symbols is.
+fn symbols(index: &IndexProgress) -> String {
+    let left_out = [
+        (index.too_large, "too large"),
+        (index.binary, "binary"),
+        (index.generated, "generated"),
+        (index.vendored, "vendored"),
+    ];
+    let left_out = left_out.iter().filter(|(count, _)| *count > 0);
+    let left_out: Vec<_> = left_out
+        .map(|(count, why)| format!("{count} {why}"))
+        .collect();
+    let mut text = format!(
+        "{} in {}",
+        plural(index.files.into(), "file", "files"),
+        bytes(index.database_bytes)
+    );
+    if !left_out.is_empty() {
+        text += &format!("; left out: {}", left_out.join(", "));
+    }
+    if index.to_do > 0 {
+        text += &format!("; {} to look at", index.to_do);
+    } else if !index.whole {
+        text += "; not all of HEAD is in";
+    }
+    text
 }
 
 fn micros(micros: u64) -> String {
@@ -221,6 +250,7 @@ fn as_json(status: &GetStatusResponse) -> Value {
         .collect();
     let store = status.store.unwrap_or_default();
     let listener = status.listener.clone().unwrap_or_default();
+    let index = status.index.unwrap_or_default();
     json!({
         "state": "serving",
         "repository": status.repository,
@@ -239,6 +269,18 @@ fn as_json(status: &GetStatusResponse) -> Value {
             "operations": store.operations,
             "writes": store.writes,
             "commits": store.commits,
+        },
+        "index": {
+            "files": index.files,
+            "too_large": index.too_large,
+            "binary": index.binary,
+            "generated": index.generated,
+            "vendored": index.vendored,
+            "to_do": index.to_do,
+            "whole": index.whole,
+            "running": index.running,
+            "parsed": index.parsed,
+            "database_bytes": index.database_bytes,
         },
         "methods": methods,
     })

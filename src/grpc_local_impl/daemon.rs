@@ -79,6 +79,7 @@ impl DaemonService for Arc<Services> {
             }),
             idle_deadline: self.idle_deadline().map(Into::into),
             draining: self.draining.is_cancelled(),
+            index: Some(self.index_progress()),
         }))
     }
 
@@ -121,10 +122,35 @@ impl Services {
             ),
             Some(since) => format!("idle for {} s", since.elapsed().as_secs()),
         };
+        let index = self.index.progress();
+        let symbols = match index.is_running {
+            true => {
+                let done = index.counts.all();
+                let all = done + index.left;
+                format!(", symbols of {done} of {all} files taken in")
+            }
+            false => String::new(),
+        };
         format!(
-            "{}: {served} calls served, {going_on}",
+            "{}: {served} calls served, {going_on}{symbols}",
             self.repository.root().display()
         )
+    }
+
+    fn index_progress(&self) -> local::IndexProgress {
+        let now = self.index.progress();
+        local::IndexProgress {
+            files: now.counts.files,
+            too_large: now.counts.too_large,
+            binary: now.counts.binary,
+            generated: now.counts.generated,
+            vendored: now.counts.vendored,
+            to_do: now.left,
+            whole: now.is_whole,
+            running: now.is_running,
+            parsed: now.parsed,
+            database_bytes: now.bytes,
+        }
     }
 
     /// When the daemon leaves unless it is called before; `None` when it stays, or others are busy.

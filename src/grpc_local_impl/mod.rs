@@ -77,6 +77,8 @@ pub struct Services {
     pub hooks: Arc<Hooks>,
     /// Captures and restores.
     pub captures: Arc<Captures>,
+    /// Where worktrees and threads are.
+    pub places: Arc<Places>,
     /// Symbols of the repository's files.
     pub index: Arc<Index>,
     /// Signals.
@@ -135,7 +137,8 @@ impl Services {
             signals: Arc::new(Signals::new(Arc::clone(&places), Arc::clone(&index))),
             discussions: Arc::new(Discussions::new(Arc::clone(&places), Arc::clone(&index))),
             index,
-            captures: Arc::new(Captures::new(places)),
+            captures: Arc::new(Captures::new(Arc::clone(&places))),
+            places,
             checkpoints: Arc::new(checkpoints),
             identity: repository.identity_source(),
             road,

@@ -64,9 +64,9 @@ impl Running {
         extending(services.hooks.close(telling, left)).await;
         extending(services.road.settled()).await;
         let store = services.store.clone();
-        let captures = std::sync::Arc::clone(&services.captures);
         let closed = tokio::task::spawn_blocking(move || {
-            captures.save();
+            services.captures.save();
+            services.index.close();
             store.close();
         });
         if extending(closed).await.is_err() {

@@ -19,6 +19,7 @@ mod process;
 mod refuse;
 mod running;
 mod serve;
+mod warm_up;
 mod watch;
 
 pub use config::{

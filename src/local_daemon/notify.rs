@@ -21,6 +21,8 @@ pub(super) enum State<'a> {
     Reloading,
     /// Alive, and this is what it does.
     Watchdog(&'a str),
+    /// This is what it does.
+    Status(&'a str),
     /// Still busy with what it was told to do.
     Extend(Duration),
 }
@@ -44,6 +46,7 @@ pub(super) fn tell(state: State<'_>) {
         State::Watchdog(status) => {
             sd_notify::notify(&[NotifyState::Watchdog, NotifyState::Status(status)])
         }
+        State::Status(status) => sd_notify::notify(&[NotifyState::Status(status)]),
         State::Extend(time) => sd_notify::notify(&[NotifyState::ExtendTimeoutUsec(micros(time))]),
     };
     if let Err(error) = told {

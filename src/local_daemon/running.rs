@@ -17,6 +17,7 @@ use super::{
     notify::{State, extending, tell, watchdog},
     pidfile::PidFile,
     serve::io_error,
+    warm_up::warm_up,
     watch::FolderWatch,
 };
 use crate::{
@@ -157,6 +158,7 @@ impl Running {
         // What Git did while no daemon ran comes after: however much it is, nobody waits for it here.
         let checkpoints = Arc::clone(&self.services.checkpoints);
         tokio::spawn(checkpoints.follow_git(self.draining.clone()));
+        tokio::spawn(warm_up(Arc::clone(&self.services)));
         let watchdog = tokio::spawn(watchdog(Arc::clone(&self.services)));
         let upkeep = tokio::spawn(upkeep::by_itself(
             self.services.store.clone(),

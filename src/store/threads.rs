@@ -136,6 +136,13 @@ impl ReadTx<'_> {
         Ok(threads.collect::<Result<_, _>>()?)
     }
 
+    /// The tree of the newest capture.
+    pub(crate) fn newest_tree(&self) -> Result<Option<Vec<u8>>, Error> {
+        let query = "SELECT tree FROM state ORDER BY id DESC LIMIT 1";
+        let mut statement = self.connection.prepare_cached(query)?;
+        Ok(statement.query_row([], |row| row.get(0)).optional()?)
+    }
+
     /// The capture of this id.
     pub(crate) fn state(&self, state_id: &[u8]) -> Result<Option<StateRecord>, Error> {
         let query = format!("SELECT {STATE} FROM state WHERE state_id = ?1");

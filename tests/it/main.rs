@@ -111,4 +111,5 @@ mod txn_storm;
 mod upkeep;
 mod wal;
 mod walk;
+mod warm_up;
 mod wire;

@@ -125,6 +125,12 @@ impl Index {
         tree: ObjectId,
         stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<bool, Error> {
+        if let Some(counts) = self.counts_of(tree) {
+            self.progress.change(|now| {
+                (now.counts, now.left, now.is_whole) = (counts, 0, true);
+            });
+            return Ok(true);
+        }
         self.progress.change(|now| now.is_running = true);
         let done = loop {
             let turn = self.turn.take(None);

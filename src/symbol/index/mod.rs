@@ -96,15 +96,12 @@ impl Index {
 
     /// Whether all of a tree is in.
     fn has(&self, tree: ObjectId) -> bool {
-        let Some(store) = &self.store else {
-            return false;
-        };
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known().contains(&tree) && store.in_place() {
+        let store = self.store.as_ref();
+        if known().contains(&tree) && store.is_some_and(|store| store.in_place()) {
             return true;
         }
-        let top = folder_id(tree, b"", &[]);
-        let is_in = store.read(|reads| reads.folder(top)).flatten().is_some();
+        let is_in = self.counts_of(tree).is_some();
         let mut known = known();
         known.retain(|it| *it != tree);
         if is_in {
@@ -112,6 +109,13 @@ impl Index {
             known.push_front(tree);
         }
         is_in
+    }
+
+    /// What became of the files of a tree, if all of it is in.
+    fn counts_of(&self, tree: ObjectId) -> Option<Counts> {
+        let top = folder_id(tree, b"", &[]);
+        let counts = self.store.as_ref()?.read(|reads| reads.folder(top))?;
+        counts.map(Counts::from)
     }
 }
 

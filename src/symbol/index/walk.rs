@@ -40,6 +40,8 @@ pub(super) struct Folder {
 
 pub(super) struct Walk {
     files: TreeFiles,
+    /// The tree, until the walk begins.
+    top: Option<ObjectId>,
     /// Folders in each other.
     open: Vec<Open>,
 }
@@ -83,12 +85,11 @@ impl From<store::Error> for Failed {
 impl Walk {
     /// Through this tree.
     pub(super) fn new(git: &GitDir, tree: ObjectId) -> Result<Self, Error> {
-        let mut walk = Self {
+        Ok(Self {
             files: tree_files(git, tree)?,
+            top: Some(tree),
             open: Vec::new(),
-        };
-        walk.enter(BString::default(), folder_id(tree, b"", &[]))?;
-        Ok(walk)
+        })
     }
 
     fn enter(&mut self, path: BString, id: i64) -> Result<(), Error> {
@@ -109,6 +110,13 @@ impl Walk {
 
     /// The next step; `None` at the end.
     pub(super) fn next(&mut self, reads: &SymbolReads<'_>) -> Result<Option<Step>, Failed> {
+        if let Some(top) = self.top.take() {
+            let id = folder_id(top, b"", &[]);
+            if let Some(counts) = reads.folder(id)? {
+                return Ok(Some(Step::Known(counts.into())));
+            }
+            self.enter(BString::default(), id)?;
+        }
         loop {
             let Some(open) = self.open.last_mut() else {
                 return Ok(None);

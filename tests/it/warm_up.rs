@@ -1,0 +1,129 @@
+//! The index of symbols in a daemon: filled by itself, told of, kept over restarts and crashes, and in
+//! nobody's way.
+
+use std::fs;
+
+use heddle_agent::grpc_local_impl::proto::local::{GetStatusResponse, IndexProgress};
+
+use crate::{
+    harness::{TestRepo, eventually},
+    left_out::{commit, write},
+    rpc::status,
+    trees::Served,
+};
+
+/// A daemon's progress when the index is as it should be.
+async fn index_when(
+    served: &Served,
+    what: &str,
+    is_so: impl Fn(&IndexProgress) -> bool,
+) -> IndexProgress {
+    let end = std::time::Instant::now() + crate::harness::DEADLINE;
+    loop {
+        let status: GetStatusResponse = status(&served.channel).await;
+        let index = status.index.unwrap();
+        if is_so(&index) {
+            return index;
+        }
+        assert!(std::time::Instant::now() < end, "never {what}: {index:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+/// A repository with so many files that use one another.
+fn with_files(count: usize) -> TestRepo {
+    let repo = TestRepo::new();
+    for at in 0..count {
+        let text = format!("fn f{at}() {{ f{}() }}\n", at + 1);
+        write(&repo, &format!("src/m{}/f{at}.rs", at % 9), text);
+    }
+    repo
+}
+
+#[tokio::test]
+async fn head_is_taken_in_by_itself_and_a_restart_parses_nothing() {
+    let repo = with_files(30);
+    write(
+        &repo,
+        ".gitattributes",
+        "gen/** linguist-generated\nvendor/** linguist-vendored\n",
+    );
+    write(&repo, "gen/a.py", "def a(): pass\n");
+    write(&repo, "vendor/a.c", "int a;\n");
+    write(&repo, "vendor/b.c", "int a;\n");
+    write(&repo, "nul.go", "package a\0\n");
+    write(&repo, "large.js", "f();\n".repeat(200_000));
+    write(&repo, "notes.txt", "none\n");
+    commit(&repo);
+    let mut served = Served::new(repo).await;
+    let first = index_when(&served, "whole", |it| it.whole).await;
+    let counts =
+        |it: &IndexProgress| [it.files, it.too_large, it.binary, it.generated, it.vendored];
+    assert_eq!(counts(&first), [30, 1, 1, 1, 2]);
+    assert_eq!((first.to_do, first.running, first.parsed), (0, false, 32));
+    assert!(first.database_bytes > 0);
+    let told = served.repo.heddle(["agent", "status"]).ok();
+    let line = "left out: 1 too large, 1 binary, 1 generated, 2 vendored";
+    assert!(
+        told.contains("30 files in ") && told.contains(line),
+        "{told}"
+    );
+    let told = served.repo.heddle(["--output", "json", "agent", "status"]).json();
+    assert_eq!(told["index"]["files"], 30);
+
+    // A capture, a commit of Git's, and a change of the rules alone.
+    served.write("src/m0/f0.rs", "fn changed() {}\n");
+    served.capture().await.unwrap();
+    index_when(&served, "captured", |it| it.parsed == 33).await;
+    served.write("src/new.rs", "fn new() {}\n");
+    commit(&served.repo);
+    index_when(&served, "committed", |it| {
+        it.whole && it.files == 31 && it.parsed == 34
+    })
+    .await;
+    served.write(".gitattributes", "");
+    commit(&served.repo);
+    let now = index_when(&served, "without rules", |it| it.whole && it.files == 34).await;
+    assert_eq!(counts(&now), [34, 1, 1, 0, 0]);
+
+    assert!(served.daemon.stop().success());
+    served = Served::new(served.repo).await;
+    let again = index_when(&served, "whole again", |it| it.whole).await;
+    assert_eq!((counts(&again), again.parsed), (counts(&now), 0));
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_killed_meanwhile_leaves_an_index_that_the_next_one_finishes() {
+    let repo = with_files(400);
+    commit(&repo);
+    let mut served = Served::new(repo).await;
+    for parsed in [1, 100, 200] {
+        index_when(&served, "begun", |it| it.parsed >= parsed || it.whole).await;
+        served.daemon.crash();
+        served = Served::new(served.repo).await;
+    }
+    let index = index_when(&served, "whole", |it| it.whole).await;
+    assert_eq!((index.files, index.to_do), (400, 0));
+    // Lost under a running daemon, it is made anew with what happens next.
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(served.repo.store_dir().join(format!("symbols.db{suffix}")));
+    }
+    served.write("src/new.rs", "fn new() {}\n");
+    commit(&served.repo);
+    index_when(&served, "made anew", |it| it.whole && it.files == 401).await;
+    assert!(served.repo.store_dir().join("symbols.db").exists());
+}
+
+#[tokio::test]
+async fn g8_an_index_that_is_being_filled_does_not_keep_a_daemon() {
+    let repo = with_files(2_000);
+    commit(&repo);
+    let mut daemon = repo.serve_with(&["--idle-timeout", "500ms"]);
+    assert!(daemon.wait().success());
+    let served = Served::new(repo).await;
+    index_when(&served, "whole", |it| it.whole && it.files == 2_000).await;
+    drop(eventually("a database", || {
+        let database = served.repo.store_dir().join("symbols.db");
+        database.metadata().ok()
+    }));
+}
