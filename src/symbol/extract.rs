@@ -1,12 +1,12 @@
 //! From a file's bytes to its outline: one walk over the parsed tree, in time that grows with the
 //! file and with nothing else, whatever is in it.
 
-use std::ops::Range;
+use std::{collections::HashSet, ops::Range};
 
 use tree_sitter::{Node, TreeCursor};
 
 use super::{
-    Definition, Outline, Reference,
+    Definition, Kind, Outline, Reference,
     digest::{Digest, Text},
     found::{Findings, Found, find},
     language::{Class, Compiled, Language},
@@ -42,10 +42,12 @@ pub fn outline(language: &Language, source: &[u8]) -> Outline {
         open: Vec::new(),
         kinds: Vec::new(),
         leading: None,
+        handed: Vec::new(),
         said_whole: 0,
     };
     walk.outline.broken = tree.root_node().has_error();
     walk.run(&mut tree.walk());
+    walk.keep_handed_functions();
     walk.outline
 }
 
@@ -84,6 +86,8 @@ struct Walk<'a> {
     /// The kinds of the nodes that the walk is in.
     kinds: Vec<u16>,
     leading: Option<Leading>,
+    /// References, by their places, that are none unless a function of the file is called so.
+    handed: Vec<usize>,
     /// Up to where the text was taken in whole, as that of a string is.
     said_whole: usize,
 }
@@ -145,6 +149,9 @@ impl Walk<'_> {
         }
         if let Some(qualifier) = self.findings.references.remove(&node.id()) {
             self.refer(node, qualifier);
+        } else if self.findings.handed.contains(&node.id()) {
+            self.handed.push(self.outline.references.len());
+            self.refer(node, None);
         }
         let is_leaf = node.child_count() == 0;
         if is_leaf || class == Class::Literal {
@@ -315,6 +322,19 @@ impl Walk<'_> {
         });
     }
 
+    fn keep_handed_functions(&mut self) {
+        let definitions = self.outline.definitions.iter();
+        let functions = definitions.filter(|it| it.kind == Kind::Function);
+        let functions: HashSet<&str> = functions.map(|it| last_name(&it.name)).collect();
+        let mut handed = self.handed.iter().copied().peekable();
+        let mut at = 0;
+        self.outline.references.retain(|it| {
+            let is_handed = handed.next_if_eq(&at).is_some();
+            at += 1;
+            !is_handed || functions.contains(&it.name[..])
+        });
+    }
+
     fn say_token(&mut self, range: Range<usize>) {
         let source = self.source;
         if self.leading.is_none()
@@ -342,9 +362,10 @@ fn text(source: &[u8], range: &Range<usize>) -> String {
     String::from_utf8_lossy(&source[range.clone()]).into_owned()
 }
 
-/// The last name of what stands before a name: `entries` of `self.entries`; nothing of what is no
-/// name, as a call.
+/// The last name of what stands before a name: `entries` of `self.entries`, `Vec` of `Vec::<u8>`;
+/// nothing of what is no name, as a call.
 fn last_word(source: &[u8]) -> String {
+    let source = without_parameters(source);
     let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_' || *byte >= 0x80;
     let start = source.iter().rposition(|byte| !is_of_name(byte));
     let word = &source[start.map_or(0, |at| at + 1)..];
@@ -354,6 +375,26 @@ fn last_word(source: &[u8]) -> String {
         &[]
     };
     String::from_utf8_lossy(word).into_owned()
+}
+
+/// What stands before the parameters of a type, if it ends with some.
+fn without_parameters(source: &[u8]) -> &[u8] {
+    let mut depth = 0_usize;
+    if source.last() != Some(&b'>') {
+        return source;
+    }
+    for (at, byte) in source.iter().enumerate().rev().take(NAME_LIMIT) {
+        match byte {
+            b'>' => depth += 1,
+            b'<' if depth == 1 => {
+                let before = &source[..at];
+                return before.strip_suffix(b"::").unwrap_or(before);
+            }
+            b'<' => depth -= 1,
+            _ => {}
+        }
+    }
+    source
 }
 
 /// A line as people count: from 1.

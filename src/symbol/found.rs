@@ -32,6 +32,8 @@ pub(super) struct Findings {
     pub containers: HashMap<usize, Range<usize>>,
     /// What is referred to by name, and what stands before it.
     pub references: HashMap<usize, Option<Range<usize>>>,
+    /// What may be a function that is handed on.
+    pub handed: HashSet<usize>,
     pub tests: HashSet<usize>,
 }
 
@@ -74,6 +76,9 @@ fn take(
             Capture::Owner => owner = Some(node),
             Capture::Reference => reference = Some(node),
             Capture::Qualifier => qualifier = Some(node),
+            Capture::Handed => {
+                findings.handed.insert(node.id());
+            }
             Capture::Test => {
                 findings.tests.insert(node.id());
             }

@@ -5,7 +5,7 @@
 //! A query's captures: `@definition.KIND` with its `@name`, and where it has them `@body` (what a
 //! user of it does not see) and `@owner` (what it belongs to without lying in it); `@container` with
 //! its `@name` (gives names to what lies in it, and is no definition itself); `@reference` with its
-//! `@qualifier`; `@test` (what lies beside it, or the definition that it is part of, is a test). Where
+//! `@qualifier`; `@handed` (a reference, if a function of the file is called so); `@test` (what lies beside it, or the definition that it is part of, is a test). Where
 //! more than one pattern finds a name, the first pattern tells its kind, and the outermost node is
 //! the definition.
 
@@ -76,6 +76,7 @@ pub(super) enum Capture {
     Body,
     Owner,
     Reference,
+    Handed,
     Qualifier,
     Test,
     /// Named for a predicate only: it begins with `_`.
@@ -90,6 +91,7 @@ impl Capture {
             "body" => Self::Body,
             "owner" => Self::Owner,
             "reference" => Self::Reference,
+            "handed" => Self::Handed,
             "qualifier" => Self::Qualifier,
             "test" => Self::Test,
             _ if name.starts_with('_') => Self::Ignored,

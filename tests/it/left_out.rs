@@ -12,7 +12,7 @@ use crate::harness::{TestRepo, run};
 
 /// Commits all that is in the worktree; answers its tree.
 pub fn commit(repo: &TestRepo) -> ObjectId {
-    repo.git(&["add", "-A", "-f"]);
+    repo.git(&["add", "-A"]);
     repo.git(&["commit", "-q", "--allow-empty", "-m", "All"]);
     let tree = repo.git(&["rev-parse", "HEAD^{tree}"]);
     ObjectId::from_hex(tree.trim().as_bytes()).unwrap()

@@ -25,6 +25,7 @@ mod signing;
 mod states;
 mod symbols;
 
+mod call_graph;
 mod capture_runs;
 mod capture_tree;
 mod captures;

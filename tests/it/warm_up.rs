@@ -68,7 +68,10 @@ async fn head_is_taken_in_by_itself_and_a_restart_parses_nothing() {
         told.contains("30 files in ") && told.contains(line),
         "{told}"
     );
-    let told = served.repo.heddle(["--output", "json", "agent", "status"]).json();
+    let told = served
+        .repo
+        .heddle(["--output", "json", "agent", "status"])
+        .json();
     assert_eq!(told["index"]["files"], 30);
 
     // A capture, a commit of Git's, and a change of the rules alone.

@@ -5,11 +5,13 @@
 //! |---|---|---|
 //! | nothing | no | in its own file, and where nothing of that name is defined |
 //! | what is no name, as a call | yes | no |
-//! | `self`, `this` and the like | in its type; elsewhere where it may be inherited | as in its own module |
+//! | `self`, `this` and the like | in its type; elsewhere where it may be inherited | in its module |
 //! | its type, or a module around it | yes | yes |
 //! | the type or module of another of that name | no | no |
 //! | another type | where it may be inherited | no |
 //! | another name | yes: it is a value | where a module may be imported by any name |
+//!
+//! A method of Rust that takes no `self` is only called by its type's name.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +21,9 @@ use super::{
 };
 use crate::{
     git::Error,
-    symbol::{Kind, Outline, Reference, SymbolRef, is_test_path, language_of, last_name},
+    symbol::{
+        Definition, Kind, Outline, Reference, SymbolRef, is_test_path, language_of, last_name,
+    },
 };
 
 /// Files with a name that are looked into for one question.
@@ -44,6 +48,8 @@ struct Target {
     /// The type or module that it lies in.
     owner: Option<String>,
     is_method: bool,
+    /// Whether a value is called for it.
+    has_receiver: bool,
     /// Whether its owner's methods can be others' as well.
     is_inherited: bool,
     /// What the modules around it may be called.
@@ -70,6 +76,7 @@ impl Target {
             name: name.to_owned(),
             owner: owner.map(str::to_owned),
             is_method: first.kind == Kind::Method,
+            has_receiver: first.kind == Kind::Method,
             is_inherited: has_classes
                 || kinds().any(|it| matches!(it, Kind::Trait | Kind::Interface)),
             modules,
@@ -119,9 +126,14 @@ impl View<'_> {
         let Some(outline) = self.outline(path)? else {
             return Ok(found);
         };
-        let Some(target) = Target::of(path, &outline, &symbol.symbol) else {
+        let Some(mut target) = Target::of(path, &outline, &symbol.symbol) else {
             return Ok(found);
         };
+        if family(path) == "Rust" && target.has_receiver {
+            let text = self.text(path)?.unwrap_or_default();
+            let mut named = outline.named(&symbol.symbol);
+            target.has_receiver = named.any(|it| takes_self(&text, it, &target.name));
+        }
         let defining = self.defining(&target.name, FILES_LIMIT)?;
         let others = defining.files.iter().flat_map(|file| {
             let named = file.outline.definitions.iter();
@@ -176,10 +188,10 @@ impl View<'_> {
             return Ok(!target.is_method && (is_own_file || !is_theirs()));
         };
         if qualifier.is_empty() {
-            return Ok(target.is_method);
+            return Ok(target.has_receiver);
         }
         if OWN.contains(&qualifier) {
-            return Ok(by_own(target, file, reference));
+            return Ok(by_own(target, is_own_file, file, reference));
         }
         if target.is_of(qualifier) || others.iter().any(|it| it.is_of(qualifier)) {
             return Ok(target.is_of(qualifier));
@@ -190,7 +202,7 @@ impl View<'_> {
             return Ok(target.is_method
                 && (is_parameter || (target.is_inherited && self.has_type(qualifier)?)));
         }
-        Ok(target.is_method || matches!(family, "Python" | "ECMAScript"))
+        Ok(target.has_receiver || (!target.is_method && matches!(family, "Python" | "ECMAScript")))
     }
 
     /// Whether a type of this name is defined in the tree.
@@ -209,13 +221,16 @@ impl View<'_> {
 }
 
 /// Whether a reference by `self` or the like may mean the target.
-fn by_own(target: &Target, file: &IndexedFile, reference: &Reference) -> bool {
+fn by_own(target: &Target, is_own_file: bool, file: &IndexedFile, reference: &Reference) -> bool {
     if !target.is_method {
-        let is_module = |it: &str| target.modules.contains(it);
-        return matches!(
-            reference.qualifier.as_deref(),
-            Some("self" | "super" | "crate")
-        ) && modules(&file.path).iter().any(|it| is_module(it));
+        let is_theirs =
+            |it: &Definition| it.kind == Kind::Method && last_name(&it.name) == target.name;
+        return match reference.qualifier.as_deref() {
+            // Of a module: a value has methods.
+            Some("self") => is_own_file && !file.outline.definitions.iter().any(is_theirs),
+            Some("super" | "crate") => true,
+            _ => false,
+        };
     }
     let definitions = &file.outline.definitions;
     let from = reference
@@ -235,6 +250,23 @@ fn by_own(target: &Target, file: &IndexedFile, reference: &Reference) -> bool {
             .any(|it| it.name == own || it.name.ends_with(&format!("::{own}")))
     });
     target.is_inherited && !is_theirs
+}
+
+/// Whether a function of Rust takes `self`, by the text of its file.
+fn takes_self(text: &[u8], definition: &Definition, name: &str) -> bool {
+    let text = String::from_utf8_lossy(text);
+    let (first, last) = definition.lines;
+    let lines = text.lines().skip(first as usize - 1);
+    let lines: Vec<&str> = lines.take((last - first) as usize + 1).collect();
+    let text = lines.join("\n");
+    let after = text.split_once(&format!("fn {name}")).map(|it| it.1);
+    let Some((_, arguments)) = after.and_then(|after| after.split_once('(')) else {
+        return true;
+    };
+    let first = arguments.split([',', ':', ')']).next().unwrap_or_default();
+    first
+        .split_whitespace()
+        .any(|word| word.trim_start_matches('&') == "self")
 }
 
 /// Languages that call one another.

@@ -69,3 +69,6 @@
 (call_expression function: (identifier) @reference)
 (call_expression
   function: (field_expression argument: (_) @qualifier field: (field_identifier) @reference))
+
+; A function of the file that is handed on.
+(argument_list (identifier) @handed)

@@ -37,3 +37,6 @@
   type: (qualified_type package: (package_identifier) @qualifier name: (type_identifier) @reference))
 
 ((function_declaration name: (identifier) @test) (#match? @test "^(Test|Benchmark|Fuzz|Example)"))
+
+; A function of the file that is handed on.
+(argument_list (identifier) @handed)

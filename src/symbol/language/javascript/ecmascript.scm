@@ -57,3 +57,6 @@
 (new_expression constructor: (identifier) @reference)
 (new_expression
   constructor: (member_expression object: (_) @qualifier property: (property_identifier) @reference))
+
+; A function of the file that is handed on.
+(arguments (identifier) @handed)

@@ -23,3 +23,7 @@
 
 ((function_definition name: (identifier) @test) (#match? @test "^test_"))
 ((class_definition name: (identifier) @test) (#match? @test "^Test"))
+
+; A function of the file that is handed on.
+(argument_list (identifier) @handed)
+(argument_list (keyword_argument value: (identifier) @handed))

@@ -77,3 +77,6 @@
 ((attribute (scoped_identifier name: (identifier) @test)) (#eq? @test "test"))
 ((attribute (identifier) @_cfg arguments: (token_tree . "(" . (identifier) @test . ")"))
   (#eq? @_cfg "cfg") (#eq? @test "test"))
+
+; A function of the file that is handed on.
+(arguments (identifier) @handed)
