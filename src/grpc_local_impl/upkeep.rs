@@ -9,7 +9,10 @@ use super::{
     Services,
     proto::local::{self, finding::Severity as Told, upkeep_service_server::UpkeepService},
 };
-use crate::upkeep::{self, Checkup, CollectGarbage, Collected, Finding, Keep, Severity};
+use crate::{
+    mutation::blocking,
+    upkeep::{self, Checkup, CollectGarbage, Collected, Finding, Keep, Severity},
+};
 
 #[tonic::async_trait]
 impl UpkeepService for Arc<Services> {
@@ -31,6 +34,12 @@ impl UpkeepService for Arc<Services> {
         if asked.dry_run {
             return Ok(Response::new(collected(&collect.preview().await?)));
         }
+        let index = Arc::clone(&self.index);
+        blocking(move || {
+            index.tidy();
+            Ok(())
+        })
+        .await?;
         self.change(
             "/heddle.local.v1.UpkeepService/CollectGarbage",
             request,
@@ -51,6 +60,7 @@ impl UpkeepService for Arc<Services> {
         let findings = upkeep::check(Checkup {
             repository: self.repository.clone(),
             store: self.store.clone(),
+            index: Arc::clone(&self.index),
             road: self.road.clone(),
             client_version,
             repair: asked.repair,

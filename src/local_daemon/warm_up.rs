@@ -80,9 +80,7 @@ fn take_in(services: &Services) -> Result<(), Failure> {
     for tree in newest.into_iter().chain(head_tree(&git)?) {
         services.index.warm(&git, tree, &stop)?;
     }
-    let progress = services.index.progress();
-    if progress.is_whole
-        && services.index.tidy(progress.counts.all().into())
+    if services.index.tidy()
         && let Some(tree) = head_tree(&git)?
     {
         services.index.warm(&git, tree, &stop)?;

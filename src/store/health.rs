@@ -163,7 +163,7 @@ fn look(path: &Path) -> Result<Vec<String>, Error> {
     integrity_faults(&connection)
 }
 
-fn integrity_faults(connection: &Connection) -> Result<Vec<String>, Error> {
+pub(super) fn integrity_faults(connection: &Connection) -> Result<Vec<String>, Error> {
     let mut statement = connection.prepare(&format!("PRAGMA integrity_check({FAULTS})"))?;
     let faults = statement.query_map([], |row| row.get(0))?;
     let faults: Vec<String> = faults.collect::<Result<_, _>>()?;

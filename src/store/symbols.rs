@@ -18,6 +18,7 @@ use super::{
     Error,
     engine::{configure, with_suffix},
     files::Files,
+    health::integrity_faults,
     readers::Readers,
 };
 use crate::failure::Reason;
@@ -289,6 +290,11 @@ impl SymbolReads<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What is wrong with the file, in SQLite's words.
+    pub fn faults(&self) -> Result<Vec<String>, Error> {
+        integrity_faults(self.connection)
     }
 
     /// How many places there are.

@@ -6,7 +6,8 @@ use std::fs;
 use heddle_agent::grpc_local_impl::proto::local::{GetStatusResponse, IndexProgress};
 
 use crate::{
-    harness::{TestRepo, eventually},
+    fault::{Act, Fault, kinds},
+    harness::{Daemon, TestRepo},
     left_out::{commit, write},
     rpc::status,
     trees::Served,
@@ -125,8 +126,53 @@ async fn g8_an_index_that_is_being_filled_does_not_keep_a_daemon() {
     assert!(daemon.wait().success());
     let served = Served::new(repo).await;
     index_when(&served, "whole", |it| it.whole && it.files == 2_000).await;
-    drop(eventually("a database", || {
-        let database = served.repo.store_dir().join("symbols.db");
-        database.metadata().ok()
-    }));
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_nothing_leaves_the_index_out_of_date_and_nothing_else() {
+    let repo = with_files(20);
+    commit(&repo);
+    let Some(fault) = Fault::new("warm_up::a_disk_that_takes_nothing", &repo) else {
+        return;
+    };
+    fault.only("symbols.db-wal");
+    fault.arm(Act::FailOn(28), 1, kinds::WRITE);
+    let daemon = Daemon::spawn(fault.serve(&repo));
+    daemon.wait_for_line("symbols are looked up without");
+    let served = Served::by(repo, daemon).await;
+    served.write("src/new.rs", "fn new() {}\n");
+    served.capture().await.unwrap();
+    let index = index_when(&served, "tried", |it| !it.running).await;
+    assert!(!index.whole, "{index:?}");
+    fault.disarm();
+    served.write("src/newer.rs", "fn newer() {}\n");
+    served.capture().await.unwrap();
+    index_when(&served, "whole", |it| it.whole && it.files == 20).await;
+    let told = served.daemon.log();
+    let told = told.iter().filter(|line| line.contains("symbols"));
+    assert_eq!(told.count(), 1);
+}
+
+#[tokio::test]
+async fn doctor_throws_away_a_damaged_index_and_says_so() {
+    let repo = with_files(200);
+    commit(&repo);
+    let mut served = Served::new(repo).await;
+    index_when(&served, "whole", |it| it.whole).await;
+    let told = served.repo.heddle(["doctor"]).ok();
+    assert!(told.contains("symbols.db is sound"), "{told}");
+    assert!(served.daemon.stop().success());
+    let path = served.repo.store_dir().join("symbols.db");
+    let mut bytes = fs::read(&path).unwrap();
+    let last = bytes.len() - 4_096;
+    bytes[last..].fill(0xa5);
+    fs::write(&path, bytes).unwrap();
+    served = Served::new(served.repo).await;
+    let told = served.repo.heddle(["doctor"]).ok();
+    // The daemon may have come upon it before.
+    let log = served.daemon.log().join("\n");
+    let is_told = told.contains("symbols.db was damaged") || log.contains("symbols.db is damaged");
+    assert!(is_told, "{told}\n{log}");
+    let told = served.repo.heddle(["doctor"]).ok();
+    assert!(told.contains("symbols.db is sound"), "{told}");
 }

@@ -75,23 +75,37 @@ impl Index {
         }
     }
 
-    /// Throws the database away where most of it is of no more use to those who work on a tree of so
-    /// many files: it is large, and has four times as many places, of older states. Blocks.
-    pub fn tidy(&self, files: u64) -> bool {
-        let Some(store) = self
-            .store
-            .as_ref()
-            .filter(|store| store.bytes() > TIDY_FROM)
-        else {
+    /// Throws the database away where most of it is of no more use: it is large, and has four times as
+    /// many places as HEAD has files, of older states. Answers whether it did. Blocks.
+    pub fn tidy(&self) -> bool {
+        let progress = self.progress();
+        let is_large = progress.is_whole && progress.bytes > TIDY_FROM;
+        let Some(store) = self.store.as_ref().filter(|_| is_large) else {
             return false;
         };
         let places = store.read(|reads| reads.count_places()).unwrap_or(0);
-        let is_old = places > files.saturating_mul(TIDY_RATIO);
+        let is_old = places > u64::from(progress.counts.all()) * TIDY_RATIO;
         if is_old {
             tracing::info!("most of symbols.db is of older states, and it is made anew");
             store.discard();
         }
         is_old
+    }
+
+    /// What is wrong with the database, in words; one that is damaged is thrown away. Blocks; reads all
+    /// of it.
+    pub fn faults(&self) -> Vec<String> {
+        let Some(store) = &self.store else {
+            return Vec::new();
+        };
+        match store.read(|reads| reads.faults()) {
+            Some(faults) if faults.is_empty() => faults,
+            Some(faults) => {
+                store.discard();
+                faults
+            }
+            None => vec!["it could not be read".to_owned()],
+        }
     }
 
     /// Whether all of a tree is in.

@@ -4,6 +4,9 @@
 mod database;
 mod objects;
 mod surroundings;
+mod symbols;
+
+use std::sync::Arc;
 
 use super::{Area, Finding, Severity, refs};
 use crate::{
@@ -11,6 +14,7 @@ use crate::{
     git::Repository,
     mutation::{Road, blocking},
     store::Store,
+    symbol::Index,
 };
 
 pub(super) use database::database;
@@ -23,6 +27,8 @@ pub struct Checkup {
     pub repository: Repository,
     /// Its store.
     pub store: Store,
+    /// What is known of its symbols.
+    pub index: Arc<Index>,
     /// The road of its writes.
     pub road: Road,
     /// The version of the client that asks.
@@ -42,8 +48,13 @@ pub async fn check(checkup: Checkup) -> Result<Vec<Finding>, Failure> {
     let repair = checkup.repair;
     let (store, repository) = (checkup.store.clone(), checkup.repository.clone());
     let mut findings = {
-        let store = store.clone();
-        blocking(move || Ok(database(&store))).await?
+        let (store, index) = (store.clone(), Arc::clone(&checkup.index));
+        let both = move || {
+            let mut found = database(&store);
+            found.push(symbols::symbols(&index));
+            Ok(found)
+        };
+        blocking(both).await?
     };
     let checked = refs::check(&repository, &store, &checkup.road, repair).await;
     findings.extend(checked.unwrap_or_else(|failure| vec![unseen(Area::Refs, &failure)]));
