@@ -1,6 +1,7 @@
 //! Discussions: turns anchored to a symbol of a file, which follow that symbol through the history.
 
 mod anchor;
+mod annotations;
 mod commands;
 mod queries;
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use anchor::Seen;
+pub use annotations::{Annotation, annotations};
 pub use commands::{
     AppendTurn, AppendedTurn, OpenDiscussion, OpenRequest, OpenedDiscussion, ResolveDiscussion,
     ResolvedDiscussion, Settlement,

@@ -188,33 +188,60 @@ impl Discussions {
         record: &DiscussionRecord,
         lines: &mut LinesTo<'_>,
     ) -> Result<Seen, Failure> {
-        let opened = StateId::from_bytes(&record.opened_against).ok_or_else(|| {
-            Failure::new(
-                Reason::StoreCorrupt,
-                format!("the discussion {} is damaged in the database", record.id),
-            )
-        })?;
-        let (looking, anchor) = (self.looking(git), record.anchor());
-        // Its commit may have been rewritten and pruned since, and is not to hide the discussion.
-        let text = match git.resolve_bytes(opened.as_bytes()) {
-            Ok(opened) => looking.look(git.tree_of(opened)?, &anchor)?,
-            Err(_) => None,
-        };
-        let Some(first) = text else {
-            let now = looking.look(git.tree_of(lines.to())?, &anchor)?;
-            return Ok(Seen {
-                anchor,
-                body_changed: true,
-                orphaned: now.is_none(),
-            });
-        };
-        let held = looking.follow(&lines.from(opened)?, Held::new(anchor, first.clone()))?;
-        Ok(Seen {
-            body_changed: held.text != first,
-            orphaned: !held.is_there,
-            anchor: held.anchor,
-        })
+        let opened = opened_at(&record.opened_against, record.id)?;
+        seen(&self.looking(git), record.anchor(), opened, lines)
     }
+}
+
+/// The state that something was said about, by the raw id that is kept of it.
+pub(super) fn opened_at(state: &[u8], id: Uuid) -> Result<StateId, Failure> {
+    StateId::from_bytes(state).ok_or_else(|| {
+        Failure::new(
+            Reason::StoreCorrupt,
+            format!("the discussion {id} is damaged in the database"),
+        )
+    })
+}
+
+/// What has become of an anchor of one state at the state that the lines lead to.
+pub(super) fn seen(
+    looking: &Looking<'_>,
+    anchor: SymbolRef,
+    opened: StateId,
+    lines: &mut LinesTo<'_>,
+) -> Result<Seen, Failure> {
+    let git = looking.git;
+    let to = git.tree_of(lines.to())?;
+    // Its commit may have been rewritten and pruned since, and is not to hide the discussion.
+    let from = match git.resolve_bytes(opened.as_bytes()) {
+        Ok(opened) => Some(git.tree_of(opened)?),
+        Err(_) => None,
+    };
+    let text = match from {
+        Some(from) => looking.look(from, &anchor)?,
+        None => None,
+    };
+    let Some(first) = text else {
+        let now = looking.look(to, &anchor)?;
+        return Ok(Seen {
+            anchor,
+            body_changed: true,
+            orphaned: now.is_none(),
+        });
+    };
+    // Where the file is the same there is nothing to follow, however long the way is.
+    let file = |tree| git.file_at(tree, anchor.file.as_bytes());
+    if let Some(from) = from
+        && file(from)? == file(to)?
+    {
+        return Ok(Seen::unchanged(anchor));
+    }
+    let held = looking.follow(&lines.from(opened)?, Held::new(anchor, first.clone()))?;
+    Ok(Seen {
+        body_changed: held.text != first,
+        orphaned: !held.is_there,
+        anchor: held.anchor,
+    })
 }
 
 impl DiscussionRecord {

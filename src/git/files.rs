@@ -64,7 +64,11 @@ impl GitDir {
         Ok(parents.map(|id| StateId::from(id.detach())).collect())
     }
 
-    fn first_parent(&self, state: StateId) -> Result<Option<StateId>, Error> {
+    /// The first parent of a commit; `None` for a root, and where a shallow clone ends.
+    ///
+    /// # Errors
+    /// When the commit cannot be read.
+    pub fn first_parent(&self, state: StateId) -> Result<Option<StateId>, Error> {
         Ok(self.parents(state)?.first().copied())
     }
 }

@@ -4,6 +4,9 @@ use gix::{ObjectId, bstr::ByteSlice};
 
 use super::{Error, GitDir, StateId};
 
+/// The trailer of a capture's confidence.
+const CONFIDENCE: &str = "Heddle-Confidence";
+
 /// What the commit of a capture says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CaptureText {
@@ -25,7 +28,36 @@ pub struct CaptureText {
     pub captured_secs: i64,
 }
 
+/// What people say in a commit.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Said {
+    /// The whole message; what is no UTF-8 in it is replaced.
+    pub message: String,
+    /// How sure its author was, from 0 to 1, where the commit says so.
+    pub confidence: Option<f64>,
+}
+
 impl GitDir {
+    /// What people say in the commit of a state.
+    ///
+    /// # Errors
+    /// When it is not there, or damaged.
+    pub fn said_of(&self, state: StateId) -> Result<Said, Error> {
+        let git = self.local();
+        let fail = |e| Error::unreadable(&git, &e);
+        let commit = git.find_commit(state).map_err(fail)?;
+        let message = commit
+            .message_raw()
+            .map_err(|e| Error::unreadable(&git, &e))?;
+        let message = message.to_str_lossy().into_owned();
+        let trailers = trailers(&message);
+        let said = trailers.iter().find(|(key, _)| key == CONFIDENCE);
+        Ok(Said {
+            confidence: said.and_then(|(_, value)| value.parse().ok()),
+            message,
+        })
+    }
+
     /// What a commit says of itself as a capture; `None` where it is a commit and no capture.
     ///
     /// # Errors
@@ -50,7 +82,7 @@ impl GitDir {
             tree: said.tree(),
             thread,
             agent: trailer("Heddle-Agent"),
-            confidence: trailer("Heddle-Confidence").and_then(|value| value.parse().ok()),
+            confidence: trailer(CONFIDENCE).and_then(|value| value.parse().ok()),
             change_id: change_id.to_string(),
             captured_secs: said.time().map_err(fail)?.seconds,
         }))

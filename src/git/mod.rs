@@ -52,7 +52,7 @@ pub use freed::{Freed, KeptTips};
 pub use git_dir::{GitDir, OpenedGit};
 pub use gix::{ObjectId, bstr::BString};
 pub use head::Head;
-pub use history::CaptureText;
+pub use history::{CaptureText, Said};
 pub use identity::{Identity, IdentitySource};
 pub use intact::Intact;
 pub use name::check_ref_name;

@@ -15,6 +15,7 @@ mod lazy;
 mod operations;
 pub mod proto;
 mod review;
+mod signals;
 mod status;
 mod threads;
 mod time;

@@ -87,7 +87,9 @@ impl OperationLogQueryService for Arc<Services> {
             true => Some(self.checkpoints.followed().await),
             false => None,
         };
-        let follow = Follow::start(self.store.clone(), newest, filter, asked.after_seq).await?;
+        let known = self.signals.newest();
+        let store = self.store.clone();
+        let follow = Follow::start(store, newest, known, filter, asked.after_seq).await?;
         Ok(Response::new(Box::pin(hits(follow, limit, following))))
     }
 }

@@ -173,7 +173,8 @@ impl ThreadWorkflowService for Arc<Services> {
             verbs: EVENTS.iter().map(|verb| verb.name()).collect(),
             ..OperationFilter::default()
         };
-        let follow = Follow::start(self.store.clone(), newest, filter, after).await?;
+        let known = self.signals.newest();
+        let follow = Follow::start(self.store.clone(), newest, known, filter, after).await?;
         Ok(Response::new(Box::pin(events(Arc::clone(self), follow))))
     }
 }

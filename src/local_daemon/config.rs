@@ -17,6 +17,7 @@ use crate::{
     git::{DEFAULT_SIZE_GUARD, Repository},
     grpc_local_impl::DEFAULT_TRANSACTION_TIMEOUT,
     hook::{HookSettings, TIMEOUT_LIMIT_MS},
+    signal,
     upkeep::Keep,
 };
 
@@ -81,13 +82,22 @@ impl LocalDaemonConfig {
 }
 
 /// What `<git-common-dir>/heddle/config.toml` says.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FileSettings {
     agent: AgentSettings,
     captures: CaptureSettings,
     hooks: HookTimes,
     transactions: TransactionTimes,
+    pub(super) review: ReviewFile,
+}
+
+/// `[review]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ReviewFile {
+    /// `[review.signals]`
+    pub signals: signal::Settings,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]

@@ -92,6 +92,7 @@ impl Running {
         )?;
         let services = Arc::new(services);
         services.captures.set_size_guard(settings.size_guard());
+        services.signals.configure(settings.review.signals.clone());
         // What a crash cut short is undone before anybody can ask.
         extending(services.recover()).await?;
         let reconciled = upkeep::reconcile(&repository, &services.store, &services.road);
@@ -159,6 +160,12 @@ impl Running {
         let checkpoints = Arc::clone(&self.services.checkpoints);
         tokio::spawn(checkpoints.follow_git(self.draining.clone()));
         tokio::spawn(warm_up(Arc::clone(&self.services)));
+        let signals = Arc::clone(&self.services.signals).follow_captures(
+            self.services.road.clone(),
+            self.services.status.activity.clone(),
+            self.draining.clone(),
+        );
+        tokio::spawn(signals);
         let watchdog = tokio::spawn(watchdog(Arc::clone(&self.services)));
         let upkeep = tokio::spawn(upkeep::by_itself(
             self.services.store.clone(),
@@ -250,6 +257,9 @@ impl Running {
                 let size_guard = settings.size_guard();
                 self.services.captures.set_size_guard(size_guard);
                 self.services.hooks.configure(settings.hooks());
+                self.services
+                    .signals
+                    .configure(settings.review.signals.clone());
                 self.services
                     .set_transaction_timeout(settings.transaction_timeout());
                 tracing::info!("read config.toml again");

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -48,6 +48,7 @@ impl Road {
         Ok(Self {
             projections: Projections {
                 newest: watch::Sender::new(newest),
+                captured: Arc::default(),
                 refs: RefWriter::new(repository.clone()),
                 listeners,
             },
@@ -62,6 +63,11 @@ impl Road {
     /// The sequence number of the newest committed operation, as it changes.
     pub fn newest(&self) -> watch::Receiver<u64> {
         self.projections.newest.subscribe()
+    }
+
+    /// Notified when something may have been captured.
+    pub fn captured(&self) -> Arc<Notify> {
+        Arc::clone(&self.projections.captured)
     }
 
     /// Waits until the refs of everything that is committed by now have been moved, where they can
@@ -235,6 +241,7 @@ impl Road {
         let (answer, answered) = oneshot::channel();
         self.store.submit(Box::new(IntentWrite {
             caller: call.caller.clone(),
+            hooks: call.hooks.clone(),
             change,
             intent,
             projections: self.projections.clone(),

@@ -5,12 +5,12 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use uuid::Uuid;
 
 use super::{
-    Call, Caller, Entry, Intent, Listeners, Told, Trace, Transactions, Verb, change::Change,
-    road::not_bufferable,
+    Call, Caller, Entry, HookChain, Intent, Listeners, Told, Trace, Transactions, Verb,
+    change::Change, road::not_bufferable,
 };
 use crate::{
     failure::{Failure, Reason},
@@ -25,6 +25,8 @@ pub(super) type Returned<T> = oneshot::Sender<(Box<dyn Change>, Result<T, Failur
 #[derive(Clone)]
 pub(super) struct Projections {
     pub(super) newest: watch::Sender<u64>,
+    /// Notified of changes that may have captured something.
+    pub(super) captured: Arc<Notify>,
     pub(super) refs: RefWriter,
     pub(super) listeners: Arc<dyn Listeners>,
 }
@@ -32,11 +34,18 @@ pub(super) struct Projections {
 /// What was written of a change in the log and the outbox.
 pub(super) struct Traced {
     operation: Option<(Uuid, u64)>,
+    may_capture: bool,
     moves: Vec<RefMove>,
 }
 
 impl Projections {
     fn write(&self, tx: &WriteTx<'_>, caller: &Caller, trace: Trace) -> Result<Traced, Failure> {
+        let may_capture = trace.entry.as_ref().is_some_and(|entry| {
+            matches!(
+                entry.verb,
+                Verb::Snapshot | Verb::TransactionCommit | Verb::TransactionAbort
+            )
+        });
         let operation = match trace.entry {
             Some(entry) => Some(log(tx, caller, &entry)?),
             None => None,
@@ -48,7 +57,11 @@ impl Projections {
         for a_move in &mut moves {
             a_move.id = tx.add_ref_move(&a_move.name, a_move.target_bytes())?;
         }
-        Ok(Traced { operation, moves })
+        Ok(Traced {
+            operation,
+            may_capture,
+            moves,
+        })
     }
 
     /// After the commit: `done` is called when the refs were moved.
@@ -56,11 +69,15 @@ impl Projections {
         if let Some((_, seq)) = traced.operation {
             self.newest.send_replace(seq);
         }
+        if traced.may_capture {
+            self.captured.notify_one();
+        }
         self.refs.make(traced.moves, done);
     }
 }
 
-/// Adds an entry to the operation log; answers its id and sequence number.
+/// Adds an entry to the operation log; answers its id and sequence number. What a capture changed, and
+/// the kinds of its signals, are added when they are known.
 ///
 /// # Errors
 /// When the store refuses it.
@@ -81,7 +98,29 @@ pub fn log(tx: &WriteTx<'_>, caller: &Caller, entry: &Entry) -> Result<(Uuid, u6
         symbols: &entry.symbols,
         signal_kinds: &entry.signal_kinds,
     })?;
+    if let (Verb::Snapshot, Some(state)) = (entry.verb, &entry.state_id) {
+        tx.await_signals(seq, state)?;
+    }
     Ok((id, seq))
+}
+
+/// The newest entry of the log before a change that comes from hooks.
+fn newest_if_from(tx: &WriteTx<'_>, hooks: &HookChain) -> Result<Option<u64>, store::Error> {
+    let is_from_hooks = hooks.depth() > 0;
+    is_from_hooks
+        .then(|| tx.reads().newest_operation())
+        .transpose()
+}
+
+/// What was captured since comes from these hooks: what its signals are told of is inside them.
+fn captures_came_from(
+    tx: &WriteTx<'_>,
+    began: Option<u64>,
+    hooks: &HookChain,
+) -> Result<(), store::Error> {
+    began.map_or(Ok(()), |began| {
+        tx.captures_came_from(began, &hooks.to_string())
+    })
 }
 
 /// A change on the writer thread.
@@ -112,6 +151,7 @@ pub(super) struct Committed {
 
 impl Write for RoadWrite {
     fn apply(&mut self, tx: &WriteTx<'_>) -> Result<(), Failure> {
+        let began = newest_if_from(tx, &self.call.hooks)?;
         self.change.apply(tx)?;
         let trace = Trace {
             entry: self.change.entry(),
@@ -119,6 +159,7 @@ impl Write for RoadWrite {
         };
         let mut traced = self.projections.write(tx, &self.call.caller, trace)?;
         traced.operation = traced.operation.or(self.change.logged());
+        captures_came_from(tx, began, &self.call.hooks)?;
         let mut told = Told::new(&*self.projections.listeners);
         self.change.tell(&mut told);
         let notice = told.write(tx, &self.call.hooks)?;
@@ -246,6 +287,7 @@ impl Write for BufferWrite {
 /// Writes down what is about to be done, and what goes before it.
 pub(super) struct IntentWrite {
     pub(super) caller: Caller,
+    pub(super) hooks: HookChain,
     pub(super) change: Box<dyn Change>,
     pub(super) intent: Intent,
     pub(super) projections: Projections,
@@ -255,8 +297,10 @@ pub(super) struct IntentWrite {
 
 impl Write for IntentWrite {
     fn apply(&mut self, tx: &WriteTx<'_>) -> Result<(), Failure> {
+        let began = newest_if_from(tx, &self.hooks)?;
         let trace = self.change.before(tx)?;
         let traced = self.projections.write(tx, &self.caller, trace)?;
+        captures_came_from(tx, began, &self.hooks)?;
         let id = tx.begin_intent(self.intent.kind, &self.intent.body, now_secs())?;
         self.applied = Some((id, traced));
         Ok(())

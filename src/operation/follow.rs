@@ -19,6 +19,8 @@ const STRIDE: u64 = 20_000;
 pub struct Follow {
     store: Store,
     newest: watch::Receiver<u64>,
+    /// Changes when symbols and signals of entries became known.
+    known: watch::Receiver<i64>,
     filter: OperationFilter,
     after: u64,
     page: VecDeque<Operation>,
@@ -26,13 +28,15 @@ pub struct Follow {
 
 impl Follow {
     /// Starts after the sequence number `after_seq` and, where the filter has a `since_secs`, not
-    /// before the first entry whose time is not before it.
+    /// before the first entry whose time is not before it. Where the filter asks for symbols or
+    /// signals, what is not known of an entry is waited for: `known` changes when some became known.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub async fn start(
         store: Store,
         newest: watch::Receiver<u64>,
+        known: watch::Receiver<i64>,
         mut filter: OperationFilter,
         after_seq: u64,
     ) -> Result<Self, Error> {
@@ -50,6 +54,7 @@ impl Follow {
         Ok(Self {
             store,
             newest,
+            known,
             filter,
             after,
             page: VecDeque::new(),
@@ -66,12 +71,30 @@ impl Follow {
                 return Ok(Some(operation));
             }
             let newest = *self.newest.borrow_and_update();
-            if self.after < newest {
-                self.read_page(newest).await?;
-            } else if self.newest.changed().await.is_err() {
+            self.known.borrow_and_update();
+            let end = self.known_up_to(newest)?;
+            if self.after < end {
+                self.read_page(end).await?;
+                continue;
+            }
+            let changed = if end < newest {
+                self.known.changed().await
+            } else {
+                self.newest.changed().await
+            };
+            if changed.is_err() {
                 return Ok(None);
             }
         }
+    }
+
+    /// The last entry up to which everything that the filter asks for is known.
+    fn known_up_to(&self, newest: u64) -> Result<u64, Error> {
+        if self.filter.symbol.is_none() && self.filter.signal_kind.is_none() {
+            return Ok(newest);
+        }
+        let first = self.store.read(|tx| tx.first_pending_signal())?;
+        Ok(first.map_or(newest, |first| newest.min(first.saturating_sub(1))))
     }
 
     async fn read_page(&mut self, newest: u64) -> Result<(), Error> {

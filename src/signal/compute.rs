@@ -1,14 +1,37 @@
-//! The signals of a state.
+//! The signals of a state: facts are gathered, the modules judge them, and what they say is put in
+//! order.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    collections::HashSet,
+    sync::{Arc, PoisonError, RwLock},
+    time::Instant,
+};
 
-use super::Signal;
-use crate::{failure::Failure, git::StateId, symbol::Index, thread::Places};
+use tokio::sync::watch;
+
+use super::{
+    BUDGET, Module, Settings, Signal, extra,
+    facts::{Facts, shown},
+    invariant_adjacency, novelty, pattern_deviation, self_flagged_uncertainty, test_reachability,
+};
+use crate::{
+    discussion,
+    failure::Failure,
+    git::{Error, StateId},
+    symbol::{ChangedFile, Changes, Index},
+    thread::Places,
+};
+
+/// Symbols that are told of one change.
+const SYMBOLS_LIMIT: usize = 20_000;
 
 /// Computes signals.
 pub struct Signals {
-    _places: Arc<Places>,
-    _index: Arc<Index>,
+    pub(super) places: Arc<Places>,
+    pub(super) index: Arc<Index>,
+    settings: RwLock<Arc<Settings>>,
+    /// The place of what was written down last.
+    pub(super) newest: watch::Sender<i64>,
 }
 
 /// The signals of a state.
@@ -24,9 +47,30 @@ impl Signals {
     /// Those of the repository of these places.
     pub fn new(places: Arc<Places>, index: Arc<Index>) -> Self {
         Self {
-            _places: places,
-            _index: index,
+            places,
+            index,
+            settings: RwLock::default(),
+            newest: watch::Sender::new(0),
         }
+    }
+
+    /// Changes when signals of captures became known, or are known never to.
+    pub fn newest(&self) -> watch::Receiver<i64> {
+        self.newest.subscribe()
+    }
+
+    /// From now on the modules judge as these settings say.
+    pub fn configure(&self, settings: Settings) {
+        let mut now = self
+            .settings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *now = Arc::new(settings);
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        let now = self.settings.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&now)
     }
 
     /// The signals of a state, compared with `prior`, else with its first parent, else with nothing.
@@ -36,10 +80,119 @@ impl Signals {
     /// When an object or the store cannot be read.
     pub fn of(
         &self,
-        _state: StateId,
-        _prior: Option<StateId>,
-        _until: Option<Instant>,
+        state: StateId,
+        prior: Option<StateId>,
+        until: Option<Instant>,
     ) -> Result<Computed, Failure> {
-        Ok(Computed::default())
+        Ok(self.look(state, prior, until)?.0)
+    }
+
+    /// The signals of a state, and the symbols that changed, as `file:symbol`. Blocks.
+    pub(super) fn look(
+        &self,
+        state: StateId,
+        prior: Option<StateId>,
+        until: Option<Instant>,
+    ) -> Result<(Computed, Vec<String>), Failure> {
+        let git = self.places.git()?;
+        let prior = match prior {
+            Some(prior) => Some(prior),
+            None => git.first_parent(state)?,
+        };
+        let to = git.tree_of(state)?;
+        let from = match prior {
+            Some(prior) => git.tree_of(prior)?,
+            None => git.empty_tree(),
+        };
+        let is_covered =
+            self.index.cover(&git, to, until)? && self.index.cover(&git, from, until)?;
+        let changes = Changes::between(&git, self.index.outlines(), from, to)?;
+        let settings = self.settings();
+        let (annotations, all_annotations) = match settings.invariant_adjacency.enabled {
+            true => discussion::annotations(&self.places, &self.index, &git, state, prior)?,
+            false => (Vec::new(), true),
+        };
+        let said = git.said_of(state)?;
+        let facts = Facts {
+            changes: &changes,
+            git: &git,
+            tree: to,
+            prior: self.index.at(&git, from),
+            newer: self.index.at(&git, to),
+            message: &said.message,
+            confidence: said.confidence,
+            annotations,
+            settings: &settings,
+        };
+        let mut signals = judge(&facts)?;
+        let extra = self
+            .places
+            .store()
+            .read(|tx| tx.extra_signals(state.as_bytes()))?;
+        signals.extend(extra.into_iter().map(extra::signal));
+        put_in_order(&mut signals);
+        let computed = Computed {
+            signals,
+            partial: changes.truncated || !is_covered || !all_annotations,
+        };
+        Ok((computed, symbols(&changes)))
+    }
+}
+
+/// What changed, as `file:symbol`.
+fn symbols(changes: &Changes) -> Vec<String> {
+    let of_file = |file: &ChangedFile| {
+        let path = shown(&file.path);
+        let names = file
+            .symbols
+            .iter()
+            .map(|symbol| format!("{path}:{}", symbol.name));
+        names.collect::<Vec<_>>()
+    };
+    let all = changes.files.iter().flat_map(of_file);
+    // The log has one on a line.
+    let all = all.filter(|symbol| !symbol.contains('\n'));
+    all.take(SYMBOLS_LIMIT).collect()
+}
+
+type Judge = fn(&Facts<'_>) -> Result<Vec<Signal>, Error>;
+
+/// What the modules that are on say.
+fn judge(facts: &Facts<'_>) -> Result<Vec<Signal>, Error> {
+    let on = facts.settings;
+    let modules: [(bool, Judge); Module::ALL.len()] = [
+        (on.invariant_adjacency.enabled, invariant_adjacency::signals),
+        (
+            on.self_flagged_uncertainty.enabled,
+            self_flagged_uncertainty::signals,
+        ),
+        (on.pattern_deviation.enabled, pattern_deviation::signals),
+        (on.novelty.enabled, novelty::signals),
+        (on.test_reachability.enabled, test_reachability::signals),
+    ];
+    let mut signals = Vec::new();
+    for (_, judge) in modules.iter().filter(|(is_on, _)| *is_on) {
+        signals.extend(judge(facts)?);
+    }
+    Ok(signals)
+}
+
+/// Orders signals by the priority of their kinds, those that only hooks know last, then by place; and
+/// marks the first of the budget, one for each anchor.
+fn put_in_order(signals: &mut [Signal]) {
+    let priority = |kind: &str| {
+        let place = Module::ALL.iter().position(|module| module.name() == kind);
+        place.unwrap_or(Module::ALL.len())
+    };
+    // What is equal in all of this keeps its order, which is always the same.
+    signals.sort_by(|one, other| {
+        let key = |it: &Signal| (priority(&it.kind), it.anchor.file.clone(), it.anchor.lines);
+        key(one).cmp(&key(other))
+    });
+    let mut anchors = HashSet::new();
+    let mut left = BUDGET;
+    for signal in signals {
+        signal.is_visible = left > 0 && anchors.insert(signal.anchor.clone());
+        left -= u32::from(signal.is_visible);
     }
 }

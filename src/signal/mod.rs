@@ -1,15 +1,31 @@
 //! Signals: places in a change that a reviewer does well to look at first, found in the code of two
 //! states and never by running it.
 
+mod around;
+mod captures;
 mod compute;
+mod extra;
+mod facts;
+mod follow;
+mod invariant_adjacency;
+mod novelty;
+mod pattern_deviation;
+mod record;
+mod self_flagged_uncertainty;
+mod settings;
+mod test_reachability;
+
+use serde::{Deserialize, Serialize};
 
 pub use compute::{Computed, Signals};
+pub use follow::{FollowSignals, Health, Rate, SignalUpdate, health, window};
+pub use settings::Settings;
 
 /// Signals of a state that are shown unasked: one for each anchor.
 pub const BUDGET: u32 = 3;
 
 /// A reason to look at a place in the code.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Signal {
     /// What sort of risk: one of [`Module`]'s, or what a hook called it.
     pub kind: String,
@@ -26,7 +42,7 @@ pub struct Signal {
 }
 
 /// A place in the code.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Anchor {
     /// Path from the repository's root; empty for the whole change.
     pub file: String,

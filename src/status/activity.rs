@@ -21,6 +21,8 @@ pub enum Kind {
     Newcomer,
     /// Notices that hooks are being told of.
     Notice,
+    /// Signals of captures that are being computed.
+    Signals,
 }
 
 /// The counts of what is going on.
@@ -35,6 +37,7 @@ struct Counts {
     streams: AtomicUsize,
     newcomers: AtomicUsize,
     notices: AtomicUsize,
+    signals: AtomicUsize,
     connections: AtomicUsize,
     began: Instant,
     /// When something last ended, in nanoseconds since `began`: written on every call, so no lock.
@@ -49,6 +52,7 @@ impl Default for Counts {
             streams: AtomicUsize::new(0),
             newcomers: AtomicUsize::new(0),
             notices: AtomicUsize::new(0),
+            signals: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             began: Instant::now(),
             quiet_since: AtomicU64::new(0),
@@ -76,7 +80,8 @@ impl Activity {
     pub fn busy(&self) -> usize {
         // A newcomer becomes a call, never the other way: counted in this order it is always seen.
         let newcomers = self.count(Kind::Newcomer);
-        newcomers + self.count(Kind::Call) + self.count(Kind::Stream) + self.count(Kind::Notice)
+        let others = [Kind::Call, Kind::Stream, Kind::Notice, Kind::Signals];
+        newcomers + others.map(|kind| self.count(kind)).iter().sum::<usize>()
     }
 
     /// Since when nothing has been going on; `None` while something is.
@@ -102,6 +107,7 @@ impl Counts {
             Kind::Stream => &self.streams,
             Kind::Newcomer => &self.newcomers,
             Kind::Notice => &self.notices,
+            Kind::Signals => &self.signals,
         }
     }
 

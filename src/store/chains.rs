@@ -202,7 +202,7 @@ impl ReadTx<'_> {
 }
 
 impl WriteTx<'_> {
-    /// Drops a chain. With a state go the steps that led to it, and what hooks said of it.
+    /// Drops a chain. With a state go the steps that led to it, and its signals.
     pub(crate) fn drop_chain(&self, fate: &Fate) -> Result<(), Error> {
         if let Some(adopted) = fate.adopted {
             self.connection
@@ -212,6 +212,10 @@ impl WriteTx<'_> {
         for statement in [
             "DELETE FROM step WHERE state_id IN (SELECT state_id FROM state WHERE chain = ?1)",
             "DELETE FROM extra_signal
+             WHERE state_id IN (SELECT state_id FROM state WHERE chain = ?1)",
+            "DELETE FROM signal_pending
+             WHERE state_id IN (SELECT state_id FROM state WHERE chain = ?1)",
+            "DELETE FROM state_signal
              WHERE state_id IN (SELECT state_id FROM state WHERE chain = ?1)",
             "DELETE FROM state WHERE chain = ?1",
             "DELETE FROM chain WHERE id = ?1",

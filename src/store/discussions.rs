@@ -148,6 +148,33 @@ impl ReadTx<'_> {
     }
 }
 
+impl ReadTx<'_> {
+    /// The newest annotations, oldest first, `limit` at most.
+    pub(crate) fn annotations(&self, limit: u32) -> Result<Vec<AnnotationRecord>, Error> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT id, discussion, file, symbol, state_id, kind, content, tags, made_ms
+             FROM annotation ORDER BY id DESC LIMIT ?1",
+        )?;
+        let found = statement.query_map([limit], |row| {
+            let tags: String = row.get(7)?;
+            Ok(AnnotationRecord {
+                id: Uuid::from_bytes(row.get(0)?),
+                discussion: Uuid::from_bytes(row.get(1)?),
+                file: row.get(2)?,
+                symbol: row.get(3)?,
+                state_id: row.get(4)?,
+                kind: row.get(5)?,
+                content: row.get(6)?,
+                tags: serde_json::from_str(&tags).unwrap_or_default(),
+                made_ms: row.get(8)?,
+            })
+        })?;
+        let mut found = found.collect::<Result<Vec<_>, _>>()?;
+        found.reverse();
+        Ok(found)
+    }
+}
+
 impl WriteTx<'_> {
     /// Adds a discussion, or changes how it was settled.
     pub(crate) fn put_discussion(&self, discussion: &DiscussionRecord) -> Result<(), Error> {

@@ -301,6 +301,26 @@ const STEPS: &[&str] = &[
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX annotation_file ON annotation (file, symbol);
 ",
+    "
+    -- Captures whose symbols and signals are not known yet, by their entry in the operation log.
+    CREATE TABLE signal_pending (
+        seq      INTEGER PRIMARY KEY,
+        state_id BLOB NOT NULL,
+        -- The hooks that the capture came from.
+        chain    TEXT NOT NULL DEFAULT ''
+    ) STRICT;
+
+    -- The signals of captures, in the order in which they were computed.
+    CREATE TABLE state_signal (
+        id          INTEGER PRIMARY KEY AUTOINCREMENT,
+        state_id    BLOB NOT NULL UNIQUE,
+        computed_ms INTEGER NOT NULL,
+        -- The modules that raised one, one per line.
+        modules     TEXT NOT NULL,
+        -- All of them, in JSON.
+        signals     TEXT NOT NULL
+    ) STRICT;
+",
 ];
 
 /// How many steps the database has taken; refuses one that is not ours or too new. Only reads.

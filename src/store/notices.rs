@@ -51,6 +51,21 @@ impl ReadTx<'_> {
         Ok(notices.collect::<Result<_, _>>()?)
     }
 
+    /// The signals that hooks raised about a state, in the order of their being said: who, what sort,
+    /// and the body.
+    pub(crate) fn extra_signals(
+        &self,
+        state_id: &[u8],
+    ) -> Result<Vec<(String, String, String)>, Error> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT hook, kind, body FROM extra_signal WHERE state_id = ?1 ORDER BY id",
+        )?;
+        let found = statement.query_map([state_id], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
+        Ok(found.collect::<Result<_, _>>()?)
+    }
+
     /// The place before the oldest notice that is kept, and the last one that was given; the same
     /// where none is kept.
     pub(crate) fn notice_range(&self) -> Result<(i64, i64), Error> {

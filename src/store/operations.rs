@@ -117,20 +117,31 @@ impl WriteTx<'_> {
                 joined(new.signal_kinds),
             ))?;
         let seq = self.connection.last_insert_rowid() as u64;
-        for symbol in new.symbols {
+        self.index_operation(seq, new.symbols, new.signal_kinds)?;
+        Ok(seq)
+    }
+
+    /// Lets an operation be found by its symbols, and by the kinds of its signals.
+    pub(super) fn index_operation(
+        &self,
+        seq: u64,
+        symbols: &[String],
+        signal_kinds: &[String],
+    ) -> Result<(), Error> {
+        for symbol in symbols {
             self.index_symbol(symbol, seq)?;
             if let Some((_, name)) = symbol.split_once(':') {
                 self.index_symbol(name, seq)?;
             }
         }
-        for kind in new.signal_kinds {
+        for kind in signal_kinds {
             self.connection
                 .prepare_cached(
                     "INSERT OR IGNORE INTO operation_signal (kind, seq) VALUES (?1, ?2)",
                 )?
                 .execute((kind, seq))?;
         }
-        Ok(seq)
+        Ok(())
     }
 
     fn index_symbol(&self, symbol: &str, seq: u64) -> Result<(), Error> {
@@ -337,7 +348,7 @@ fn operation(row: &Row<'_>) -> rusqlite::Result<Operation> {
     })
 }
 
-fn joined(lines: &[String]) -> Option<String> {
+pub(super) fn joined(lines: &[String]) -> Option<String> {
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
 

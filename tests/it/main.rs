@@ -101,6 +101,7 @@ mod service_life;
 mod service_load;
 mod service_packaged;
 mod service_slow;
+mod signals;
 mod storm;
 mod strangers;
 mod threads;

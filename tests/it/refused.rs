@@ -54,8 +54,9 @@ async fn walk(test: &str, scene: &Scene, act: Act, part: (u32, u32)) {
                 }
             }
         }
-        // A failed sync of the log ends the daemon, and what fails for good may need a start.
-        if (is_failed_sync(&hit) && answer.is_err()) || lasting {
+        // A failed sync of the log ends the daemon, be it only that of a capture's signals, and what
+        // fails for good may need a start.
+        if is_failed_sync(&hit) || lasting {
             if lasting {
                 daemon.crash();
             } else {
