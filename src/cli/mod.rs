@@ -3,6 +3,7 @@
 mod agent;
 mod capture;
 mod changes;
+mod code;
 mod diff;
 mod discuss;
 mod doctor;
@@ -19,6 +20,7 @@ mod review;
 mod serve;
 mod service;
 mod shell;
+mod signals;
 mod thread;
 mod txn;
 mod words;
@@ -124,6 +126,8 @@ enum Command {
     /// Reviews: what was signed about a state, and signing it
     #[command(subcommand)]
     Review(review::ReviewCommand),
+    /// Signals: what to look at first in a state
+    Signals(signals::SignalsArgs),
     /// The operation log: what was done, by whom
     Log(log::LogArgs),
     /// Drop old chains of captures that nothing needs
@@ -241,6 +245,7 @@ fn run(cli: Cli) -> Result {
         Command::Thread(command) => block_on(thread::run(&common, command)),
         Command::Txn(command) => block_on(txn::run(&common, command)),
         Command::Review(command) => block_on(review::run(&common, command)),
+        Command::Signals(args) => block_on(signals::run(&common, args)),
         Command::Discuss(command) => block_on(discuss::run(&common, command)),
         Command::Gc(args) => block_on(gc::run(&common, args)),
         Command::Doctor(args) => block_on(doctor::run(&common, args)),

@@ -12,8 +12,8 @@ use crate::{
     thread::Places,
 };
 
-/// Annotations that are followed for one answer: the newest.
-const FOLLOWED: u32 = 500;
+/// Annotations that are followed for one answer: the newest (G8).
+pub const FOLLOWED: u32 = 500;
 
 /// An annotation, and where what it is about is at a state.
 #[derive(Debug, Clone)]

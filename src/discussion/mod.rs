@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use anchor::Seen;
-pub use annotations::{Annotation, annotations};
+pub use annotations::{Annotation, FOLLOWED, annotations};
 pub use commands::{
     AppendTurn, AppendedTurn, OpenDiscussion, OpenRequest, OpenedDiscussion, ResolveDiscussion,
     ResolvedDiscussion, Settlement,

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::facts::{Facts, is_test_path};
+use super::facts::Facts;
 use crate::{
     git::{Entry, Error},
-    symbol::{Caller, Language, language_of},
+    symbol::{Caller, Language, is_test_path, language_of},
 };
 
 /// Places that call a name.

@@ -139,20 +139,25 @@ impl Signals {
     }
 }
 
-/// What changed, as `file:symbol`.
+/// What changed, as `file:symbol`; of what moved, where it was as well.
 fn symbols(changes: &Changes) -> Vec<String> {
-    let of_file = |file: &ChangedFile| {
-        let path = shown(&file.path);
-        let names = file
-            .symbols
-            .iter()
-            .map(|symbol| format!("{path}:{}", symbol.name));
-        names.collect::<Vec<_>>()
-    };
-    let all = changes.files.iter().flat_map(of_file);
     // The log has one on a line.
-    let all = all.filter(|symbol| !symbol.contains('\n'));
-    all.take(SYMBOLS_LIMIT).collect()
+    let place = |file: &ChangedFile, name: &str| {
+        format!("{}:{name}", shown(&file.path)).replace('\n', "\u{fffd}")
+    };
+    let mut all = Vec::new();
+    for file in &changes.files {
+        for symbol in &file.symbols {
+            if all.len() >= SYMBOLS_LIMIT {
+                return all;
+            }
+            all.push(place(file, &symbol.name));
+            if let Some((from, name)) = &symbol.came_from {
+                all.extend(changes.files.get(*from).map(|from| place(from, name)));
+            }
+        }
+    }
+    all
 }
 
 type Judge = fn(&Facts<'_>) -> Result<Vec<Signal>, Error>;

@@ -6,11 +6,14 @@ use super::{Anchor, Module, Settings, Signal};
 use crate::{
     discussion::Annotation,
     git::{BString, GitDir, ObjectId},
-    symbol::{ChangedFile, ChangedSymbol, Changes, Definition, Kind, Outline, View, What},
+    symbol::{
+        ChangedFile, ChangedSymbol, Changes, Definition, Kind, Outline, PathKind, View, What,
+        path_kind,
+    },
 };
 
 /// Signals that one module raises about one state at most (G8).
-pub(super) const MODULE_LIMIT: usize = 20;
+pub const MODULE_LIMIT: usize = 20;
 /// Letters of what people wrote that a reason repeats.
 const QUOTED: usize = 200;
 
@@ -42,7 +45,11 @@ pub(super) struct Touched<'a> {
 impl<'a> Facts<'a> {
     /// Definitions that are new or changed, but for those of tests and documentation.
     pub fn touched(&self) -> impl Iterator<Item = Touched<'a>> {
-        let files = self.changes.files.iter().filter(|file| is_code(&file.path));
+        let files = self
+            .changes
+            .files
+            .iter()
+            .filter(|file| path_kind(&file.path) == PathKind::Source);
         files.flat_map(|file| {
             let symbols = file.symbols.iter();
             symbols.filter_map(move |symbol| {
@@ -163,22 +170,4 @@ impl Module {
             is_visible: false,
         }
     }
-}
-
-/// Whether a path is neither a test's nor documentation's.
-pub(super) fn is_code(path: &[u8]) -> bool {
-    !is_test_path(path)
-}
-
-pub(super) fn is_test_path(path: &[u8]) -> bool {
-    let path = String::from_utf8_lossy(path);
-    let (folders, name) = path.rsplit_once('/').unwrap_or(("", &path));
-    let is_of_tests = |folder: &str| matches!(folder, "test" | "tests" | "__tests__" | "testdata");
-    let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
-    folders.split('/').any(is_of_tests)
-        || stem.starts_with("test_")
-        || stem.ends_with("_test")
-        || name.contains(".test.")
-        || name.contains(".spec.")
-        || stem == "conftest"
 }

@@ -13,9 +13,9 @@ use crate::{
 /// Captures that are read at once.
 const PAGE: u32 = 8;
 /// Captures that health looks at where the caller does not say.
-const WINDOW: u32 = 50;
+pub const WINDOW: u32 = 50;
 /// Captures that health looks at at most.
-const WINDOW_LIMIT: u32 = 1_000;
+pub const WINDOW_LIMIT: u32 = 1_000;
 
 /// The signals of a capture.
 #[derive(Debug, Clone, PartialEq, Eq)]

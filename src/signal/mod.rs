@@ -18,7 +18,8 @@ mod test_reachability;
 use serde::{Deserialize, Serialize};
 
 pub use compute::{Computed, Signals};
-pub use follow::{FollowSignals, Health, Rate, SignalUpdate, health, window};
+pub use facts::MODULE_LIMIT;
+pub use follow::{FollowSignals, Health, Rate, SignalUpdate, WINDOW, WINDOW_LIMIT, health, window};
 pub use settings::Settings;
 
 /// Signals of a state that are shown unasked: one for each anchor.

@@ -5,7 +5,7 @@ use std::{env, fs, path::Path};
 
 use heddle_agent::{
     discussion, failure::Reason, grpc_local_impl, hook, local_daemon, mutation, operation, review,
-    store, symbol, transaction,
+    signal, store, symbol, transaction,
 };
 
 use crate::harness::{HEDDLE, Ran, TestRepo, run};
@@ -259,6 +259,23 @@ fn the_limits_of_the_readme_are_those_of_the_code() {
         (
             "`ssh-keygen`, for one signature",
             format!("{} s", review::KEYGEN_TIME.as_secs()),
+        ),
+        (
+            "changed files that are looked into for signals",
+            thousands(symbol::FILES_LIMIT),
+        ),
+        ("signals of one module", signal::MODULE_LIMIT.to_string()),
+        (
+            "annotations that signals look at",
+            discussion::FOLLOWED.to_string(),
+        ),
+        (
+            "captures that `GetRepoSignalHealth` looks at",
+            format!(
+                "{} ({} unless asked)",
+                thousands(signal::WINDOW_LIMIT as usize),
+                signal::WINDOW
+            ),
         ),
         ("hooks in a repository", hook::HOOK_LIMIT.to_string()),
         ("name of a hook", format!("{} bytes", hook::NAME_LIMIT)),

@@ -1,7 +1,7 @@
 //! Signals: each module raises one where a small real change asks for it, and none where a change
 //! looks alike and does not.
 
-use std::fs;
+use std::{fs, slice};
 
 use heddle_agent::{
     failure::Reason,
@@ -42,7 +42,7 @@ pub async fn compute(
 /// A repository with code and a daemon, and changes to it.
 pub struct Scene {
     pub repo: TestRepo,
-    pub _daemon: Daemon,
+    pub daemon: Daemon,
     pub channel: Channel,
 }
 
@@ -57,7 +57,7 @@ impl Scene {
         let channel = repo.channel().await;
         Self {
             repo,
-            _daemon: daemon,
+            daemon,
             channel,
         }
     }
@@ -181,7 +181,7 @@ async fn pattern_deviation_is_a_method_that_does_not_lock_as_its_siblings_do() {
     let found = scene.signals(&[(FILE, &with_method(peek))], "").await;
     let signal = only(&found, "pattern_deviation");
     assert_eq!(
-        places(&[signal.clone()]),
+        places(slice::from_ref(&signal)),
         ["pattern_deviation src/cache.rs:Cache::peek 23-25"]
     );
     for said in ["4 of its 4 siblings in `Cache`", "`lock`"] {
@@ -206,7 +206,7 @@ async fn pattern_deviation_is_a_guard_that_was_dropped_and_a_body_that_was_rewri
     let found = scene.signals(&[(FILE, &dropped)], "").await;
     let signal = only(&found, "pattern_deviation");
     assert_eq!(
-        places(&[signal.clone()]),
+        places(slice::from_ref(&signal)),
         ["pattern_deviation src/cache.rs:Cache::first 8-11"]
     );
     assert!(
@@ -246,7 +246,10 @@ async fn novelty_is_a_new_function_of_names_that_nothing_else_here_has() {
 "#;
     let found = scene.signals(&[("src/hash.rs", novel)], "").await;
     let signal = only(&found, "novelty");
-    assert_eq!(places(&[signal.clone()]), ["novelty src/hash.rs:hash 1-9"]);
+    assert_eq!(
+        places(slice::from_ref(&signal)),
+        ["novelty src/hash.rs:hash 1-9"]
+    );
     for said in ["6 of the 8 names", "`absorb`, `encode_hex`"] {
         assert!(signal.reason.contains(said), "{}", signal.reason);
     }
@@ -278,7 +281,7 @@ async fn test_reachability_is_a_function_that_no_test_leads_to() {
     let found = scene.signals(&[(FILE, &text)], "").await;
     let signal = only(&found, "test_reachability");
     assert_eq!(
-        places(&[signal.clone()]),
+        places(slice::from_ref(&signal)),
         ["test_reachability src/cache.rs:Cache::swap 23-25"]
     );
     for said in ["static", "no runtime coverage", "it is new"] {
