@@ -13,6 +13,7 @@ use super::{
     BUDGET, Module, Settings, Signal, extra,
     facts::{Facts, shown},
     invariant_adjacency, novelty, pattern_deviation, self_flagged_uncertainty, test_reachability,
+    tested::Tested,
 };
 use crate::{
     discussion,
@@ -30,6 +31,7 @@ pub struct Signals {
     pub(super) places: Arc<Places>,
     pub(super) index: Arc<Index>,
     settings: RwLock<Arc<Settings>>,
+    tested: Tested,
     /// The place of what was written down last.
     pub(super) newest: watch::Sender<i64>,
 }
@@ -50,6 +52,7 @@ impl Signals {
             places,
             index,
             settings: RwLock::default(),
+            tested: Tested::default(),
             newest: watch::Sender::new(0),
         }
     }
@@ -104,8 +107,7 @@ impl Signals {
             Some(prior) => git.tree_of(prior)?,
             None => git.empty_tree(),
         };
-        let is_covered =
-            self.index.cover(&git, to, until)? && self.index.cover(&git, from, until)?;
+        let is_whole = self.index.cover(&git, to, until)? && self.index.cover(&git, from, until)?;
         let changes = Changes::between(&git, self.index.outlines(), from, to)?;
         let settings = self.settings();
         let (annotations, all_annotations) = match settings.invariant_adjacency.enabled {
@@ -117,6 +119,8 @@ impl Signals {
             changes: &changes,
             git: &git,
             tree: to,
+            is_whole,
+            tested: &self.tested,
             prior: self.index.at(&git, from),
             newer: self.index.at(&git, to),
             message: &said.message,
@@ -133,7 +137,7 @@ impl Signals {
         put_in_order(&mut signals);
         let computed = Computed {
             signals,
-            partial: changes.truncated || !is_covered || !all_annotations,
+            partial: changes.truncated || !is_whole || !all_annotations,
         };
         Ok((computed, symbols(&changes)))
     }

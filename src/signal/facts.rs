@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Anchor, Module, Settings, Signal};
+use super::{Anchor, Module, Settings, Signal, tested::Tested};
 use crate::{
     discussion::Annotation,
     git::{BString, GitDir, ObjectId},
@@ -24,6 +24,9 @@ pub(super) struct Facts<'a> {
     pub tree: ObjectId,
     pub prior: View<'a>,
     pub newer: View<'a>,
+    /// Whether all of both trees was taken in: otherwise nothing can be said of what is not there.
+    pub is_whole: bool,
+    pub tested: &'a Tested,
     /// What the state's commit says.
     pub message: &'a str,
     /// How sure its author was, from 0 to 1.

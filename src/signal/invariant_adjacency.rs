@@ -141,8 +141,8 @@ impl Near<'_, '_> {
         if from == to || calls.peek().is_none() {
             return Ok(false);
         }
-        let defining = self.facts.newer.defining(name, 2)?;
-        let is_only = defining.files.len() == 1;
+        let defining = self.facts.newer.defining(name, 1)?;
+        let is_only = !defining.truncated && defining.files.len() == 1;
         Ok(calls.any(|it| may_mean(it, from, to, is_only)))
     }
 

@@ -1,7 +1,6 @@
 //! Signals: places in a change that a reviewer does well to look at first, found in the code of two
 //! states and never by running it.
 
-mod around;
 mod captures;
 mod compute;
 mod extra;
@@ -14,6 +13,7 @@ mod record;
 mod self_flagged_uncertainty;
 mod settings;
 mod test_reachability;
+mod tested;
 
 use serde::{Deserialize, Serialize};
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     git::Error,
-    symbol::{ChangedFile, View, What, language_of, last_name},
+    symbol::{ChangedFile, Found, View, What, language_of, last_name},
 };
 
 const MODULE: Module = Module::Novelty;
@@ -28,6 +28,9 @@ struct Novel<'a> {
 
 pub(super) fn signals(facts: &Facts<'_>) -> Result<Vec<Signal>, Error> {
     let settings = &facts.settings.novelty;
+    if !facts.is_whole {
+        return Ok(Vec::new());
+    }
     let added = facts.touched().filter(|it| it.symbol.what == What::Added);
     let mut by_file: BTreeMap<&[u8], Vec<Touched<'_>>> = BTreeMap::new();
     for touched in added {
@@ -35,7 +38,7 @@ pub(super) fn signals(facts: &Facts<'_>) -> Result<Vec<Signal>, Error> {
     }
     let own = defined_here(&facts.changes.files);
     let mut known = Known {
-        prior: facts.prior,
+        prior: &facts.prior,
         names: BTreeMap::new(),
     };
     let mut signals = Vec::new();
@@ -99,9 +102,14 @@ fn defined_here(files: &[ChangedFile]) -> BTreeSet<&str> {
     definitions.map(|it| last_name(&it.name)).collect()
 }
 
+/// Whether some were found, or may be there.
+fn is_any(found: &Found) -> bool {
+    found.truncated || !found.files.is_empty()
+}
+
 /// Which names the repository had before the change.
 struct Known<'a, 'f> {
-    prior: View<'a>,
+    prior: &'a View<'a>,
     names: BTreeMap<&'f str, bool>,
 }
 
@@ -112,8 +120,8 @@ impl<'f> Known<'_, 'f> {
         }
         // What was not looked up is taken for known: rather no signal than a wrong one.
         let known = self.names.len() >= LOOKED_UP
-            || !self.prior.using(name, 1)?.files.is_empty()
-            || !self.prior.defining(name, 1)?.files.is_empty();
+            || is_any(&self.prior.using(name, 1)?)
+            || is_any(&self.prior.defining(name, 1)?);
         self.names.insert(name, known);
         Ok(known)
     }

@@ -259,11 +259,14 @@ impl<'a, 'f> Rules<'a, 'f> {
     }
 
     fn is_defined_in_few(&self, name: &str) -> Result<bool, Error> {
-        let found = self.facts.newer.defining(name, FEW + 1)?;
+        if !self.facts.is_whole {
+            return Ok(false);
+        }
+        let found = self.facts.newer.defining(name, FEW)?;
         let is_it = |it: &Definition| is_function(it) && last_name(&it.name) == name;
-        let count = found.files.len();
+        let is_few = !found.truncated && !found.files.is_empty();
         let mut outlines = found.files.iter().map(|file| &file.outline);
-        Ok((1..=FEW).contains(&count) && outlines.all(|it| it.definitions.iter().any(is_it)))
+        Ok(is_few && outlines.all(|it| it.definitions.iter().any(is_it)))
     }
 }
 

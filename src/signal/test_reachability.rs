@@ -1,61 +1,58 @@
 //! What no test reaches: a function that is new or changed, and that no chain of calls, as they stand
 //! in the source, leads to from a test. Nothing is run, and nothing is known of what runs.
 
-use std::collections::BTreeSet;
-
 use super::{
     Module, Signal,
     facts::{Facts, MODULE_LIMIT, Touched},
 };
 use crate::{
     git::Error,
-    symbol::{Kind, What, language_of, last_name},
+    symbol::{Kind, Reach, SymbolRef, What, language_of, last_name},
 };
 
 const MODULE: Module = Module::TestReachability;
 const VERSION: u32 = 1;
 
-/// Calls that are looked at for one function; beyond that it is not known whether a test reaches it.
-const LOOKED_AT: usize = 400;
+/// Functions whose callers are looked for, for one; beyond that it is not known whether a test reaches it.
+const LOOKED_AT: usize = 100;
 
 pub(super) fn signals(facts: &Facts<'_>) -> Result<Vec<Signal>, Error> {
     let settings = &facts.settings.test_reachability;
     let mut signals = Vec::new();
-    let mut tested: Vec<(&str, bool)> = Vec::new();
+    if !facts.is_whole {
+        return Ok(signals);
+    }
     for touched in facts.touched().filter(is_testable) {
         if signals.len() == MODULE_LIMIT {
             break;
         }
-        let Some(language) = language_of(&touched.file.path) else {
+        let path = &touched.file.path;
+        let (Some(language), Ok(file)) = (language_of(path), str::from_utf8(path)) else {
             continue;
         };
-        let known = tested.iter().find(|(name, _)| *name == language.name);
-        let has_tests = match known {
-            Some((_, has_tests)) => *has_tests,
-            None => {
-                let has_tests = facts.has_tests(language)?;
-                tested.push((language.name, has_tests));
-                has_tests
-            }
+        let symbol = SymbolRef {
+            file: file.to_owned(),
+            symbol: touched.symbol.name.clone(),
         };
-        if !has_tests {
-            continue;
-        }
-        if let Reach::None(looked_at) = reach(facts, &touched, settings.max_steps)? {
-            signals.push(MODULE.signal(VERSION, touched.anchor(), reason(&touched, looked_at)));
+        let view = &facts.newer;
+        let reach = view.reached_from_tests(&symbol, settings.max_steps, LOOKED_AT)?;
+        if let Reach::NotReached { callers, .. } = reach
+            && facts.tested.has(language, facts.git, (facts.tree, view))?
+        {
+            signals.push(MODULE.signal(VERSION, touched.anchor(), reason(&touched, callers)));
         }
     }
     Ok(signals)
 }
 
-fn reason(touched: &Touched<'_>, looked_at: usize) -> String {
+fn reason(touched: &Touched<'_>, callers: usize) -> String {
     let what = match touched.symbol.what {
         What::Added => "it is new",
         What::Shape => "its signature changed",
         _ => "its body changed",
     };
-    let callers = match looked_at {
-        0 => "nothing calls it by name".to_owned(),
+    let callers = match callers {
+        0 => "nothing calls it".to_owned(),
         1 => "the one function that leads to it is called from no test".to_owned(),
         count => format!("none of the {count} functions that lead to it is called from a test"),
     };
@@ -77,41 +74,4 @@ fn is_testable(touched: &Touched<'_>) -> bool {
     let does_something = touched.outline.references.iter().any(|it| calls(it.from));
     let is_line = definition.lines.0 == definition.lines.1;
     last_name(&definition.name) != "main" && (does_something || !(is_declared || is_line))
-}
-
-/// Whether a test leads to a function.
-enum Reach {
-    /// One does, or it is not known.
-    Perhaps,
-    /// None does; so many functions lead to it.
-    None(usize),
-}
-
-/// Walks from callee to caller until a test is met.
-fn reach(facts: &Facts<'_>, touched: &Touched<'_>, steps: usize) -> Result<Reach, Error> {
-    let mut seen = BTreeSet::from([last_name(&touched.symbol.name).to_owned()]);
-    let mut next: Vec<String> = seen.iter().cloned().collect();
-    for _ in 0..steps {
-        let mut callers = BTreeSet::new();
-        for name in next {
-            let found = facts.callers(&name, LOOKED_AT)?;
-            if found.truncated || found.callers.iter().any(|it| it.is_test) {
-                return Ok(Reach::Perhaps);
-            }
-            let symbols = found.callers.into_iter().filter_map(|it| it.symbol);
-            callers.extend(symbols.map(|it| last_name(&it).to_owned()));
-        }
-        next = callers
-            .into_iter()
-            .filter(|it| !seen.contains(it))
-            .collect();
-        seen.extend(next.iter().cloned());
-        if seen.len() > LOOKED_AT {
-            return Ok(Reach::Perhaps);
-        }
-        if next.is_empty() {
-            return Ok(Reach::None(seen.len() - 1));
-        }
-    }
-    Ok(Reach::Perhaps)
 }
