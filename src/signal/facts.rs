@@ -7,8 +7,8 @@ use crate::{
     discussion::Annotation,
     git::{BString, GitDir, ObjectId},
     symbol::{
-        ChangedFile, ChangedSymbol, Changes, Definition, Kind, Outline, PathKind, View, What,
-        path_kind,
+        ChangedFile, ChangedSymbol, Changes, Definition, Kind, Outline, PathKind, Reference, View,
+        What, path_kind,
     },
 };
 
@@ -115,8 +115,13 @@ pub(super) struct Names<'a>(Vec<BTreeSet<&'a str>>);
 
 impl<'a> Names<'a> {
     pub fn of(outline: &'a Outline) -> Self {
+        Self::some_of(outline, |_| true)
+    }
+
+    /// Only those of references that count.
+    pub fn some_of(outline: &'a Outline, counts: impl Fn(&Reference) -> bool) -> Self {
         let mut names = vec![BTreeSet::new(); outline.definitions.len()];
-        for reference in &outline.references {
+        for reference in outline.references.iter().filter(|it| counts(it)) {
             let mut around = reference.from;
             while let Some(at) = around.map(|at| at as usize) {
                 let Some(set) = names.get_mut(at) else { break };

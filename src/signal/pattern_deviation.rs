@@ -1,8 +1,9 @@
 //! What is built otherwise than its siblings, or than it was: a name that most of them use and it does
 //! not, above all one that it used before; and a body that was rewritten.
 //!
-//! Only names that look like a rule of the place count: a guard by its name (`lock`, `check_…`), or a
-//! function that this repository defines in few places. `len` and `clone` are nobody's rule.
+//! Only names that look like a rule of the place count: a guard by its name (`lock`, `check_…`), or what
+//! is called as a function or a method of its own, and this repository defines in few places. `len` and
+//! `clone` of whatever are nobody's rule.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::{
     git::Error,
-    symbol::{Definition, Outline, What, last_name},
+    symbol::{Definition, Outline, Reference, What, last_name},
 };
 
 const MODULE: Module = Module::PatternDeviation;
@@ -76,11 +77,11 @@ pub(super) fn signals(facts: &Facts<'_>) -> Result<Vec<Signal>, Error> {
         let Some(outline) = of_file.first().map(|it| it.outline) else {
             continue;
         };
-        let now = Names::of(outline);
+        let [now, all_now] = rules_and_all(outline);
         let families = Families::of(outline);
         let before = of_file[0].file.before.as_ref();
         let before = before.and_then(|side| side.outline.as_deref());
-        let before = before.map(|outline| (outline, Names::of(outline)));
+        let before = before.map(|outline| (outline, rules_and_all(outline)));
         for touched in of_file {
             if signals.len() == MODULE_LIMIT {
                 return Ok(signals);
@@ -88,8 +89,8 @@ pub(super) fn signals(facts: &Facts<'_>) -> Result<Vec<Signal>, Error> {
             let old = touched.before(facts.changes);
             // What came from another file has no names here.
             let old = match (&before, old) {
-                (Some((outline, names)), Some((of, at))) if std::ptr::eq(*outline, of) => {
-                    Some(names.get(at))
+                (Some((outline, [rules, all])), Some((of, at))) if std::ptr::eq(*outline, of) => {
+                    Some((rules.get(at), all.get(at)))
                 }
                 _ => None,
             };
@@ -97,6 +98,7 @@ pub(super) fn signals(facts: &Facts<'_>) -> Result<Vec<Signal>, Error> {
             let one = One {
                 touched: *touched,
                 names: now.get(touched.at),
+                all_names: all_now.get(touched.at),
                 old,
                 siblings: family.iter().map(|at| now.get(*at)).collect(),
             };
@@ -111,8 +113,11 @@ pub(super) fn signals(facts: &Facts<'_>) -> Result<Vec<Signal>, Error> {
 /// A changed function beside its siblings.
 struct One<'a, 'n> {
     touched: Touched<'a>,
+    /// Those that may be rules, and all.
     names: &'n BTreeSet<&'a str>,
-    old: Option<&'n BTreeSet<&'a str>>,
+    all_names: &'n BTreeSet<&'a str>,
+    /// The same of the version before.
+    old: Option<(&'n BTreeSet<&'a str>, &'n BTreeSet<&'a str>)>,
     siblings: Vec<&'n BTreeSet<&'a str>>,
 }
 
@@ -133,9 +138,15 @@ impl<'a> One<'a, '_> {
             "" => "this file".to_owned(),
             around => format!("`{around}`"),
         };
-        if let Some(old) = self.old {
+        if let Some((old, _)) = self.old {
             let dropped = old.difference(self.names).copied();
             let dropped = dropped.filter(|name| all >= KEEPERS && most(users(name)));
+            // `check_this` in place of `check_that` guards it still.
+            let gained: Vec<_> = self.names.difference(old).map(|it| guard(it)).collect();
+            let dropped = dropped.filter(|name| {
+                let word = guard(name);
+                word.is_none() || !gained.contains(&word)
+            });
             let dropped = rules.of(dropped, own)?;
             if let Some(first) = dropped.first() {
                 return Ok(Some(format!(
@@ -148,7 +159,7 @@ impl<'a> One<'a, '_> {
         }
         if self.touched.symbol.what != What::Added
             || is_maker
-            || self.names.is_empty()
+            || self.all_names.is_empty()
             || all < settings.min_siblings
         {
             return Ok(None);
@@ -157,7 +168,11 @@ impl<'a> One<'a, '_> {
         for name in self.siblings.iter().flat_map(|it| it.iter()) {
             *usual.entry(name).or_default() += 1;
         }
-        let missing = usual.into_iter().filter(|(_, count)| most(*count));
+        // What is no guard by its name is a rule where nobody leaves it out.
+        let is_usual = |name: &str, count: usize| most(count) && (count == all || is_guard(name));
+        let missing = usual
+            .into_iter()
+            .filter(|(name, count)| is_usual(name, *count));
         let missing = missing.map(|(name, _)| name);
         let missing = missing.filter(|name| !self.names.contains(name));
         let missing = rules.of(missing, own)?;
@@ -172,18 +187,28 @@ impl<'a> One<'a, '_> {
 
     /// Whether hardly anything is left of what a large body used.
     fn rewritten(&self, min_names: usize, similarity: f64) -> Option<String> {
-        let old = self.old.filter(|old| old.len() >= min_names)?;
-        let both = old.intersection(self.names).count();
-        let any = old.union(self.names).count();
-        let is_rewritten = self.names.len() >= min_names && (both as f64) < similarity * any as f64;
+        let (_, old) = self.old.filter(|(_, old)| old.len() >= min_names)?;
+        let now = self.all_names;
+        let both = old.intersection(now).count();
+        let any = old.union(now).count();
+        let is_rewritten = now.len() >= min_names && (both as f64) < similarity * any as f64;
         is_rewritten.then(|| {
             format!(
                 "it was rewritten: of the {} names that it used, {both} are left among {}; read it as new code, and see that it keeps what the old one did",
                 old.len(),
-                self.names.len(),
+                now.len(),
             )
         })
     }
+}
+
+/// The names of each definition that may be rules, and all of them.
+fn rules_and_all(outline: &Outline) -> [Names<'_>; 2] {
+    let may_be_rule = |it: &Reference| {
+        let before = it.qualifier.as_deref();
+        matches!(before, None | Some("self" | "Self" | "this" | "cls")) || is_guard(&it.name)
+    };
+    [Names::some_of(outline, may_be_rule), Names::of(outline)]
 }
 
 /// Functions of a file, by what they lie in and what they are.
@@ -270,8 +295,12 @@ impl<'a, 'f> Rules<'a, 'f> {
     }
 }
 
-/// Whether one of the words of a name is a guard's: `check_repository`, `tryLock`.
 fn is_guard(name: &str) -> bool {
+    guard(name).is_some()
+}
+
+/// The word of a name that is a guard's: `check_repository`, `tryLock`.
+fn guard(name: &str) -> Option<&'static str> {
     let mut words = vec![String::new()];
     for letter in name.chars() {
         if (letter == '_' || letter.is_uppercase()) && words.last().is_some_and(|it| !it.is_empty())
@@ -282,5 +311,6 @@ fn is_guard(name: &str) -> bool {
             word.extend(letter.to_lowercase());
         }
     }
-    words.iter().any(|word| GUARDS.contains(&word.as_str()))
+    let mut guards = GUARDS.iter().copied();
+    guards.find(|guard| words.iter().any(|word| word == guard))
 }

@@ -3,16 +3,45 @@
 
 use super::{
     Module, Signal,
-    facts::{Facts, MODULE_LIMIT, Touched},
+    facts::{Facts, MODULE_LIMIT, Touched, shown},
 };
 use crate::{
     git::Error,
-    symbol::{Kind, Reach, SymbolRef, What, language_of, last_name},
+    symbol::{Definition, Kind, Reach, SIZE_LIMIT, SymbolRef, What, language_of, last_name},
 };
 
 const MODULE: Module = Module::TestReachability;
 const VERSION: u32 = 1;
 
+/// Definitions that name a function that are followed.
+const MENTIONS: usize = 10;
+/// Folders and files of what is run by people and by builds, and by no test.
+const UNTESTED: &[&str] = &[
+    "bench",
+    "benches",
+    "benchmarks",
+    "build.rs",
+    "example",
+    "examples",
+    "scripts",
+    "setup.py",
+];
+/// What the language itself calls, or what is derived from it.
+const IMPLICIT: &[&str] = &[
+    "cmp",
+    "deref",
+    "deref_mut",
+    "deserialize",
+    "drop",
+    "eq",
+    "fmt",
+    "hash",
+    "main",
+    "partial_cmp",
+    "serialize",
+    "toString",
+    "toJSON",
+];
 /// Functions whose callers are looked for, for one; beyond that it is not known whether a test reaches it.
 const LOOKED_AT: usize = 100;
 
@@ -34,15 +63,80 @@ pub(super) fn signals(facts: &Facts<'_>) -> Result<Vec<Signal>, Error> {
             file: file.to_owned(),
             symbol: touched.symbol.name.clone(),
         };
-        let view = &facts.newer;
-        let reach = view.reached_from_tests(&symbol, settings.max_steps, LOOKED_AT)?;
-        if let Reach::NotReached { callers, .. } = reach
-            && facts.tested.has(language, facts.git, (facts.tree, view))?
+        let steps = settings.max_steps;
+        if let Some(callers) = leading_to(facts, &touched, symbol, steps)?
+            && facts
+                .tested
+                .has(language, facts.git, (facts.tree, &facts.newer))?
         {
             signals.push(MODULE.signal(VERSION, touched.anchor(), reason(&touched, callers)));
         }
     }
     Ok(signals)
+}
+
+/// How many functions lead to one that no test reaches; `None` where one does, or it is not known. Where
+/// a function is handed on by its name, that leads to it as well.
+fn leading_to(
+    facts: &Facts<'_>,
+    touched: &Touched<'_>,
+    symbol: SymbolRef,
+    steps: usize,
+) -> Result<Option<usize>, Error> {
+    let mut all = 0;
+    let Some(mentioned) = mentions(facts, touched)? else {
+        return Ok(None);
+    };
+    for symbol in [symbol].into_iter().chain(mentioned) {
+        match facts.newer.reached_from_tests(&symbol, steps, LOOKED_AT)? {
+            Reach::NotReached { callers, .. } => all += callers,
+            Reach::Reached(_) | Reach::Unknown { .. } => return Ok(None),
+        }
+    }
+    Ok(Some(all))
+}
+
+/// Other functions of its file that name a function, which is no method; `None` where it is named in
+/// what is no function, as a table or an attribute: nobody knows who calls it then.
+fn mentions(facts: &Facts<'_>, touched: &Touched<'_>) -> Result<Option<Vec<SymbolRef>>, Error> {
+    let is_function = |it: &&Definition| it.kind == Kind::Function;
+    let (Some(definition), Some(side)) = (
+        touched.definition().filter(is_function),
+        &touched.file.after,
+    ) else {
+        return Ok(Some(Vec::new()));
+    };
+    let Some(source) = facts.git.blob(side.entry.id, SIZE_LIMIT)? else {
+        return Ok(None);
+    };
+    let name = last_name(&definition.name);
+    let is_of_name = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let text = String::from_utf8_lossy(&source);
+    let named = (1_u32..).zip(text.lines()).filter(|(_, line)| {
+        let start = line.trim_start();
+        let is_comment = ["//", "* ", "# "].iter().any(|it| start.starts_with(it));
+        let mut words = line.split(|letter| !is_of_name(letter));
+        !is_comment && words.any(|word| word == name)
+    });
+    let mut others = Vec::new();
+    for (line, _) in named {
+        let mut all = touched.outline.definitions.iter();
+        // The innermost one begins last.
+        match all.rfind(|it| it.lines.0 <= line && line <= it.lines.1) {
+            Some(around) if around.name == definition.name => {}
+            Some(around) if is_function(&around) || around.kind == Kind::Method => {
+                others.push(around.name.as_str());
+            }
+            _ => return Ok(None),
+        }
+    }
+    others.dedup();
+    others.truncate(MENTIONS);
+    let others = others.into_iter().map(|symbol| SymbolRef {
+        file: shown(&touched.file.path),
+        symbol: symbol.to_owned(),
+    });
+    Ok(Some(others.collect()))
 }
 
 fn reason(touched: &Touched<'_>, callers: usize) -> String {
@@ -52,7 +146,7 @@ fn reason(touched: &Touched<'_>, callers: usize) -> String {
         _ => "its body changed",
     };
     let callers = match callers {
-        0 => "nothing calls it".to_owned(),
+        0 => "nothing calls it by name".to_owned(),
         1 => "the one function that leads to it is called from no test".to_owned(),
         count => format!("none of the {count} functions that lead to it is called from a test"),
     };
@@ -73,5 +167,9 @@ fn is_testable(touched: &Touched<'_>) -> bool {
     let calls = |at: Option<u32>| at == Some(touched.at as u32);
     let does_something = touched.outline.references.iter().any(|it| calls(it.from));
     let is_line = definition.lines.0 == definition.lines.1;
-    last_name(&definition.name) != "main" && (does_something || !(is_declared || is_line))
+    let path = shown(&touched.file.path);
+    let is_untested = path.split('/').any(|part| UNTESTED.contains(&part));
+    let name = last_name(&definition.name);
+    let is_implicit = IMPLICIT.contains(&name) || name.starts_with("__") && name.ends_with("__");
+    !(is_untested || is_implicit) && (does_something || !(is_declared || is_line))
 }

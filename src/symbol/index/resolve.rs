@@ -30,6 +30,8 @@ use crate::{
 const FILES_LIMIT: usize = 256;
 /// What stands for the own type or module.
 const OWN: [&str; 6] = ["self", "Self", "this", "cls", "super", "crate"];
+/// What lets the methods of what is in it be called as its own.
+const WRAPPERS: [&str; 4] = ["Arc", "Box", "Pin", "Rc"];
 /// Methods that are called by the name of their class.
 const CONSTRUCTORS: [&str; 3] = ["__init__", "__new__", "constructor"];
 
@@ -240,7 +242,7 @@ fn by_own(target: &Target, is_own_file: bool, file: &IndexedFile, reference: &Re
     let Some(owner) = &target.owner else {
         return true;
     };
-    if around.any(|it| it == owner) {
+    if around.any(|it| it == owner || WRAPPERS.contains(&it)) {
         return true;
     }
     let is_theirs = from.split("::").any(|it| {
