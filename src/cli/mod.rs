@@ -4,6 +4,8 @@ mod agent;
 mod capture;
 mod changes;
 mod code;
+#[allow(dead_code)] // Used from the next commits on.
+mod code_lines;
 mod diff;
 mod discuss;
 mod doctor;
@@ -24,6 +26,8 @@ mod signals;
 mod thread;
 mod txn;
 mod words;
+#[allow(dead_code)] // Used from the next commits on.
+mod wrap;
 
 use std::{
     io::{self, ErrorKind},
