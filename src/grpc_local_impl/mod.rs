@@ -4,6 +4,8 @@
 mod call;
 mod connection;
 mod daemon;
+#[allow(dead_code)] // Used from the next commits on.
+mod deadline;
 mod discussions;
 mod expiry;
 mod hook_run;

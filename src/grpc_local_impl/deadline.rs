@@ -1,0 +1,55 @@
+//! How long a caller waits, as its call says (gRPC over HTTP/2, `grpc-timeout`): what takes its time
+//! answers before that what it has by then.
+
+use std::time::{Duration, Instant};
+
+use tonic::Request;
+
+/// The time by which a call should be answered: a little before the caller gives up. `None` where it
+/// waits for ever.
+pub(super) fn answer_by<T>(request: &Request<T>) -> Option<Instant> {
+    let timeout = request.metadata().get("grpc-timeout")?;
+    let timeout = parse(timeout.to_str().ok()?)?;
+    // What is there has to be put together and sent as well.
+    let spare = (timeout / 5).min(Duration::from_millis(500));
+    Instant::now().checked_add(timeout - spare)
+}
+
+/// Up to eight digits and a unit.
+fn parse(timeout: &str) -> Option<Duration> {
+    let (digits, unit) = timeout.split_at_checked(timeout.len().checked_sub(1)?)?;
+    let count: u64 = digits.parse().ok().filter(|_| digits.len() <= 8)?;
+    Some(match unit {
+        "H" => Duration::from_secs(count * 3_600),
+        "M" => Duration::from_secs(count * 60),
+        "S" => Duration::from_secs(count),
+        "m" => Duration::from_millis(count),
+        "u" => Duration::from_micros(count),
+        "n" => Duration::from_nanos(count),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read_as_grpc_writes_them() {
+        assert_eq!(parse("2S"), Some(Duration::from_secs(2)));
+        assert_eq!(parse("99999999n"), Some(Duration::from_nanos(99_999_999)));
+        assert_eq!(parse("1H"), Some(Duration::from_secs(3_600)));
+        for text in ["", "S", "2", "2s", "123456789m", "-1m", "é"] {
+            assert_eq!(parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_call_is_answered_before_its_caller_gives_up() {
+        let mut request = Request::new(());
+        assert_eq!(answer_by(&request), None);
+        request.set_timeout(Duration::from_secs(2));
+        let left = answer_by(&request).unwrap() - Instant::now();
+        assert!(left < Duration::from_secs(2) && left > Duration::from_secs(1));
+    }
+}
