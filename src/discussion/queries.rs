@@ -1,11 +1,11 @@
 //! Reading discussions, as they look at a state.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use uuid::Uuid;
 
 use super::{
-    Discussion, DiscussionRecord, Seen, TurnRecord,
+    Discussion, DiscussionRecord, Resolution, Seen, TurnRecord,
     anchor::{Held, Looking},
     unknown,
 };
@@ -124,6 +124,60 @@ impl Discussions {
         self.page(repo_path, state, after, |record, seen| {
             filter.lets(record, seen)
         })
+    }
+
+    /// Those that somebody who reviews a state should know of: the open ones of what it has, or has no
+    /// longer; those that were opened against it or settled by it; and settled ones of what it changed,
+    /// as `touches` says. In the order of their opening, as they look at it; and whether some are
+    /// missing, which could not be looked at until then. Blocks.
+    ///
+    /// # Errors
+    /// When Git or the store cannot be read.
+    pub fn around(
+        &self,
+        git: &GitDir,
+        state: StateId,
+        touches: impl Fn(&SymbolRef) -> bool,
+        until: Option<Instant>,
+    ) -> Result<(Vec<Discussion>, bool), Failure> {
+        let store = self.places.store();
+        let records = store.read(|tx| tx.discussions())?;
+        let mut lines = LinesTo::new(git, state);
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        for record in records {
+            if bytes > PAGE_BYTES || until.is_some_and(|until| Instant::now() > until) {
+                return Ok((found, true));
+            }
+            let is_of_state = record.opened_against == state.as_bytes()
+                || record.resolution
+                    == Some(Resolution::Edit {
+                        state: state.to_string(),
+                    });
+            let is_open = record.resolution.is_none();
+            // Settled ones grow in number for ever: what they are about now is not looked for.
+            if !is_open && !is_of_state && !touches(&record.anchor()) {
+                continue;
+            }
+            let seen = self.seen(git, &record, &mut lines)?;
+            // What was never there is of another line of work.
+            if is_open
+                && seen.orphaned
+                && !touches(&seen.anchor)
+                && let Some(opened) = StateId::from_bytes(&record.opened_against)
+                && git.resolve_bytes(opened.as_bytes()).is_ok()
+                && !lines.come_from(opened)?
+            {
+                continue;
+            }
+            let turns = store.read(|tx| tx.turns(record.id))?;
+            bytes += turns.iter().map(TurnRecord::bytes).sum::<usize>();
+            found.push(Discussion {
+                turns,
+                record,
+                seen,
+            });
+        }
+        Ok((found, false))
     }
 
     fn page(

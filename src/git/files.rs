@@ -132,6 +132,17 @@ impl<'a> LinesTo<'a> {
         Ok(vec![from, self.to()])
     }
 
+    /// Whether this state came before the one that they lead to.
+    ///
+    /// # Errors
+    /// When a commit cannot be read.
+    pub fn come_from(&mut self, state: StateId) -> Result<bool, Error> {
+        match self.from(state)?[..] {
+            [first, second, ..] => Ok(self.git.parents(second)?.contains(&first)),
+            _ => Ok(true),
+        }
+    }
+
     /// The next older state of the chain, if it has one and is not long enough.
     fn extend(&mut self) -> Result<Option<StateId>, Error> {
         let newest = self.chain.last().filter(|_| !self.is_whole);

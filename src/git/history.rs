@@ -88,6 +88,18 @@ impl GitDir {
         }))
     }
 
+    /// What somebody wrote of a commit: its message without what heddle put below.
+    ///
+    /// # Errors
+    /// When it is not there, damaged, or no commit.
+    pub fn message(&self, state: StateId) -> Result<String, Error> {
+        let git = self.local();
+        let fail = |e| Error::unreadable(&git, &e);
+        let commit = git.find_commit(state).map_err(fail)?;
+        let message = commit.message_raw().map_err(fail)?.to_str_lossy();
+        Ok(without_ours(&message))
+    }
+
     /// When a commit was made, in seconds since the Unix epoch; `None` where it cannot be read.
     pub fn committed_secs(&self, state: StateId) -> Option<i64> {
         let git = self.local();
@@ -108,6 +120,18 @@ fn trailers(message: &str) -> Vec<(String, String)> {
     .collect()
 }
 
+/// A message without the trailers of heddle, in its last paragraph.
+fn without_ours(message: &str) -> String {
+    let lines: Vec<&str> = message.trim_end().lines().collect();
+    let last = lines.iter().rposition(|line| line.is_empty());
+    let last = last.map_or(0, |empty| empty + 1);
+    let is_ours = |at: usize, line: &str| at >= last && line.starts_with("Heddle-");
+    let kept = lines.iter().enumerate();
+    let kept = kept.filter(|(at, line)| !is_ours(*at, line));
+    let kept: Vec<&str> = kept.map(|(_, line)| *line).collect();
+    kept.join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,5 +147,23 @@ mod tests {
             found("say\n\nHeddle-Thread: main\nHeddle-Agent: a/b\n"),
             ["Heddle-Agent", "Heddle-Thread"]
         );
+    }
+
+    #[test]
+    fn what_heddle_put_below_a_message_is_told_from_it() {
+        for (message, wanted) in [
+            ("say\n\nHeddle-Thread: main\nHeddle-Agent: a/b\n", "say"),
+            ("\n\nHeddle-Thread: main\n", ""),
+            (
+                "say\n\nHeddle-Thread: is what I name\n\nand more\n",
+                "say\n\nHeddle-Thread: is what I name\n\nand more",
+            ),
+            (
+                "say\n\nSigned-off-by: x\nHeddle-Thread: main\n",
+                "say\n\nSigned-off-by: x",
+            ),
+        ] {
+            assert_eq!(without_ours(message).trim_end(), wanted, "{message:?}");
+        }
     }
 }

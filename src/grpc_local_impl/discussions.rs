@@ -234,6 +234,22 @@ fn settled(how: &Option<Resolution>) -> resolution::State {
     }
 }
 
+/// It as part of the page of a review.
+pub(super) fn anchored(discussion: &Discussion) -> v1::AnchoredDiscussion {
+    let discussion = to_proto(discussion);
+    v1::AnchoredDiscussion {
+        id: discussion.id,
+        anchor: discussion.anchor,
+        opened_against_state: discussion.opened_against_state,
+        opened_at: discussion.opened_at,
+        turns: discussion.turns,
+        resolution: discussion.resolution,
+        body_changed_since_open: discussion.body_changed_since_open,
+        orphaned: discussion.orphaned,
+        visibility: discussion.visibility,
+    }
+}
+
 fn to_proto(discussion: &Discussion) -> v1::Discussion {
     let Discussion {
         record,

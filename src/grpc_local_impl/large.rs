@@ -24,6 +24,11 @@ impl Room {
         Self(RESPONSE_LIMIT - 256 * 1024)
     }
 
+    /// Room for one part of an answer.
+    pub(super) fn of(bytes: usize) -> Self {
+        Self(bytes)
+    }
+
     /// Whether there is room for this one as well.
     pub(super) fn takes(&mut self, one: &impl Message) -> bool {
         // The tag and the length of a field.

@@ -4,7 +4,6 @@
 mod call;
 mod connection;
 mod daemon;
-#[allow(dead_code)] // Used from the next commits on.
 mod deadline;
 mod discussions;
 mod expiry;
@@ -49,6 +48,7 @@ use crate::{
     git::{IdentitySource, Repository},
     hook::{HookSettings, Hooks},
     mutation::{Listeners, Road, blocking},
+    review::Pages,
     signal::Signals,
     status::Status,
     store::Store,
@@ -63,6 +63,8 @@ pub const REQUEST_LIMIT: usize = 4 * 1024 * 1024;
 pub const RESPONSE_LIMIT: usize = 3_500 * 1024;
 /// Large answers that may be in memory at once; more calls for one wait.
 const LARGE_REPLIES: usize = 8;
+/// Pages of reviews that are made at once; more calls for one wait.
+const PAGES: usize = 4;
 /// Event streams that may be open at once.
 pub const STREAM_LIMIT: usize = 256;
 
@@ -88,6 +90,8 @@ pub struct Services {
     pub signals: Arc<Signals>,
     /// Discussions.
     pub discussions: Arc<Discussions>,
+    /// Pages of reviews.
+    pub pages: Arc<Pages>,
     /// What plain Git did, for the log.
     pub checkpoints: Arc<Checkpoints>,
     /// The calls that are buffered in transactions.
@@ -102,6 +106,7 @@ pub struct Services {
     /// Cancelled when the daemon begins to drain.
     pub draining: CancellationToken,
     large_replies: Arc<Semaphore>,
+    page_turns: Arc<Semaphore>,
     spellings: call::Spellings,
 }
 
@@ -136,9 +141,18 @@ impl Services {
         )?;
         let index = Arc::new(Index::new(&repository.store_dir()));
         let checkpoints = Checkpoints::new(Arc::clone(&places), store.clone(), road.clone());
+        let signals = Arc::new(Signals::new(Arc::clone(&places), Arc::clone(&index)));
+        let discussions = Arc::new(Discussions::new(Arc::clone(&places), Arc::clone(&index)));
+        let pages = Pages::new(
+            Arc::clone(&places),
+            Arc::clone(&index),
+            Arc::clone(&signals),
+            Arc::clone(&discussions),
+        );
         Ok(Self {
-            signals: Arc::new(Signals::new(Arc::clone(&places), Arc::clone(&index))),
-            discussions: Arc::new(Discussions::new(Arc::clone(&places), Arc::clone(&index))),
+            pages: Arc::new(pages),
+            signals,
+            discussions,
             index,
             captures: Arc::new(Captures::new(Arc::clone(&places))),
             places,
@@ -155,6 +169,7 @@ impl Services {
             daemon,
             draining,
             large_replies: Arc::new(Semaphore::new(LARGE_REPLIES)),
+            page_turns: Arc::new(Semaphore::new(PAGES)),
             spellings: call::Spellings::default(),
         })
     }

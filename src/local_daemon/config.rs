@@ -17,6 +17,7 @@ use crate::{
     git::{DEFAULT_SIZE_GUARD, Repository},
     grpc_local_impl::DEFAULT_TRANSACTION_TIMEOUT,
     hook::{HookSettings, TIMEOUT_LIMIT_MS},
+    review::Required,
     signal,
     upkeep::Keep,
 };
@@ -89,15 +90,7 @@ pub struct FileSettings {
     captures: CaptureSettings,
     hooks: HookTimes,
     transactions: TransactionTimes,
-    pub(super) review: ReviewFile,
-}
-
-/// `[review]`
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct ReviewFile {
-    /// `[review.signals]`
-    pub signals: signal::Settings,
+    pub(super) review: ReviewSettings,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -105,6 +98,16 @@ pub(super) struct ReviewFile {
 struct TransactionTimes {
     #[serde(deserialize_with = "transaction_timeout")]
     timeout: Option<Duration>,
+}
+
+/// `[review]`
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ReviewSettings {
+    /// What must hold of a state before it is merged.
+    pub required: Vec<Required>,
+    /// `[review.signals]`
+    pub signals: signal::Settings,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]

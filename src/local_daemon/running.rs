@@ -93,6 +93,7 @@ impl Running {
         let services = Arc::new(services);
         services.captures.set_size_guard(settings.size_guard());
         services.signals.configure(settings.review.signals.clone());
+        services.pages.require(settings.review.required.clone());
         // What a crash cut short is undone before anybody can ask.
         extending(services.recover()).await?;
         let reconciled = upkeep::reconcile(&repository, &services.store, &services.road);
@@ -257,6 +258,7 @@ impl Running {
                 let size_guard = settings.size_guard();
                 self.services.captures.set_size_guard(size_guard);
                 self.services.hooks.configure(settings.hooks());
+                self.services.pages.require(settings.review.required.clone());
                 self.services
                     .signals
                     .configure(settings.review.signals.clone());

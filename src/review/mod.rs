@@ -3,17 +3,24 @@
 //! `sshsig`.
 
 mod commands;
+mod order;
+mod page;
 mod payload;
 mod queries;
+mod required;
 mod sshsig;
 mod statement;
 mod verify;
+mod voices;
 
 pub use commands::{RecordStatement, SignedStatement};
+pub use order::{Happened, Order, Step};
+pub use page::{HEADLINE_LIMIT, NARRATIVE_LIMIT, Page, Pages};
 pub use queries::{
     CHECKS_LIMIT, Checks, DEFAULT_CHECKS, Signatures, checks, parse_page_token, parse_signature_id,
     signatures,
 };
+pub use required::{ALLOWED, Required, Requirement, signal_reference};
 pub use sshsig::{KEYGEN_TIME, KeyLine, NAMESPACE, embedded_key};
 pub use statement::{Said, Scope, Statement};
 pub use verify::Proof;
@@ -46,6 +53,9 @@ macro_rules! words {
                 match self { $(Self::$variant => $word,)* }
             }
 
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
             /// What this word means.
             pub fn named(word: &str) -> Option<Self> {
                 match word { $($word => Some(Self::$variant),)* _ => None }
@@ -60,6 +70,13 @@ words! {
         Read = "read": "Read by a person.",
         AgentPreview = "agent_preview": "Looked over by an agent beforehand.",
         AgentCoReview = "agent_co_review": "Reviewed together with an agent.",
+    }
+}
+
+impl ReviewKind {
+    /// Whether an agent may sign it: that a person read something, no agent can say.
+    pub const fn is_for_agents(self) -> bool {
+        !matches!(self, Self::Read)
     }
 }
 

@@ -85,6 +85,17 @@ impl KeyLine {
         &self.blob
     }
 
+    /// The key as other formats have it, where that is known: in SSH's, the public bytes of an Ed25519
+    /// or P-256 key come last (RFC 8709, RFC 5656).
+    pub(super) fn raw(&self) -> &[u8] {
+        let length = match self.kind.as_str() {
+            "ssh-ed25519" => 32,
+            "ecdsa-sha2-nistp256" => 65,
+            _ => self.blob.len(),
+        };
+        &self.blob[self.blob.len().saturating_sub(length)..]
+    }
+
     /// The key of these bytes, which begin with its type.
     fn of(blob: Vec<u8>) -> Option<Self> {
         let (kind, _) = string(&blob)?;

@@ -1,8 +1,14 @@
 //! What changed between two trees, symbol by symbol.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use super::{Definition, Digest, LeftOut, Looked, Outline, Outlines, language_of, left_out};
+use super::{
+    Definition, Digest, LeftOut, Looked, Outline, Outlines, language_of, last_name, left_out,
+};
 use crate::git::{BString, Change, Entry, Error, GitDir, ObjectId, TreeFiles};
 
 /// Changed files that are looked into; of those after them it is only known that they changed.
@@ -162,58 +168,88 @@ fn looked_into(
     })
 }
 
-/// Takes a file that is gone and one that is new for one that moved, where they are equal or most of
-/// the symbols of the smaller one are in both.
+/// Takes a file that is gone and one that is new for one that moved, where they are equal or more than
+/// half alike; the most alike first.
 fn pair_files(files: &mut Vec<ChangedFile>) {
-    let gone = |file: &ChangedFile| file.after.is_none();
-    let mut gone: Vec<usize> = (0..files.len()).filter(|at| gone(&files[*at])).collect();
-    for at in 0..files.len() {
-        if files[at].before.is_some() {
+    let mut gone: Vec<usize> = (0..files.len()).collect();
+    let mut new = gone.clone();
+    gone.retain(|at| files[*at].after.is_none());
+    new.retain(|at| files[*at].before.is_none());
+    let mut pairs = equal_files(files, &gone, &new);
+    pairs.extend(alike_files(files, &gone, &new));
+    let (mut from, mut to) = (BTreeSet::new(), BTreeSet::new());
+    for (old, at) in pairs {
+        if from.contains(&old) || to.contains(&at) {
             continue;
         }
-        let alike = |old: &usize| alike(&files[*old], &files[at]);
-        let best = (0..gone.len()).max_by_key(|old| (alike(&gone[*old]), usize::MAX - *old));
-        if let Some(best) = best
-            && alike(&gone[best]) > 500
-        {
-            let old = gone.remove(best);
-            files[at].old_path = Some(files[old].path.clone());
-            files[at].before = files[old].before.take();
-            files[at].left_out = files[at].left_out.or(files[old].left_out);
-        }
+        from.insert(old);
+        to.insert(at);
+        files[at].old_path = Some(files[old].path.clone());
+        files[at].before = files[old].before.take();
+        files[at].left_out = files[at].left_out.or(files[old].left_out);
     }
     files.retain(|file| file.before.is_some() || file.after.is_some());
 }
 
-/// How much of the smaller of two files is in both, in thousandths.
-fn alike(old: &ChangedFile, new: &ChangedFile) -> usize {
-    let (Some(old_side), Some(new_side)) = (&old.before, &new.after) else {
-        return 0;
-    };
-    if old_side.entry.id == new_side.entry.id {
-        return 1_000;
+/// Those of the same content, first where the name is the same as well.
+fn equal_files(files: &[ChangedFile], gone: &[usize], new: &[usize]) -> Vec<(usize, usize)> {
+    let id = |side: &Option<Side>| side.as_ref().map(|side| side.entry.id);
+    let name = |at: usize| files[at].path.rsplit(|byte| *byte == b'/').next();
+    let mut by_id: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+    for old in gone {
+        by_id.entry(id(&files[*old].before)).or_default().push(*old);
     }
-    let same_language = || {
-        let language = |file: &ChangedFile| language_of(&file.path).map(|it| it.name);
-        language(old) == language(new)
-    };
-    let (Some(old), Some(new)) = (&old_side.outline, &new_side.outline) else {
-        return 0;
-    };
-    let smaller = old.definitions.len().min(new.definitions.len());
-    if smaller == 0 || !same_language() {
-        return 0;
+    let mut pairs = Vec::new();
+    for of_same_name in [true, false] {
+        for at in new {
+            let Some(old) = by_id.get_mut(&id(&files[*at].after)) else {
+                continue;
+            };
+            let found = old
+                .iter()
+                .position(|old| !of_same_name || name(*old) == name(*at));
+            pairs.extend(found.map(|found| (old.remove(found), *at)));
+        }
     }
-    let mut left: BTreeMap<Digest, usize> = BTreeMap::new();
-    for definition in &old.definitions {
-        *left.entry(definition.text).or_default() += 1;
+    pairs
+}
+
+/// Those of the same language of which more than half of the smaller one is in both, the most alike
+/// first. A symbol of the same name counts half of one that is the same.
+fn alike_files(files: &[ChangedFile], gone: &[usize], new: &[usize]) -> Vec<(usize, usize)> {
+    let names = |at: usize| {
+        let side = files[at].after.as_ref().or(files[at].before.as_ref());
+        let outline = side.and_then(|side| side.outline.as_deref());
+        let all = outline.into_iter().flat_map(|it| &it.definitions);
+        let names: BTreeMap<&str, Digest> = all.map(|it| (&*it.name, it.text)).collect();
+        names
+    };
+    let sizes: BTreeMap<usize, usize> = gone.iter().map(|at| (*at, names(*at).len())).collect();
+    let mut by_name: BTreeMap<&str, Vec<(usize, Digest)>> = BTreeMap::new();
+    for old in gone {
+        for (name, text) in names(*old) {
+            by_name.entry(name).or_default().push((*old, text));
+        }
     }
-    let shared = new.definitions.iter().filter(|definition| {
-        let count = left.get_mut(&definition.text).filter(|count| **count > 0);
-        count.map(|count| *count -= 1).is_some()
-    });
-    // Never as alike as the same blob.
-    (shared.count() * 1_000 / smaller).min(999)
+    let language = |at: usize| language_of(&files[at].path).map(|it| it.name);
+    let mut pairs = Vec::new();
+    for at in new {
+        let names = names(*at);
+        let mut shared: BTreeMap<usize, usize> = BTreeMap::new();
+        for (name, text) in &names {
+            for (old, its) in by_name.get(name).into_iter().flatten() {
+                *shared.entry(*old).or_default() += if its == text { 2 } else { 1 };
+            }
+        }
+        for (old, shared) in shared {
+            let alike = shared * 500 / sizes[&old].min(names.len());
+            if alike > 500 && language(old) == language(*at) {
+                pairs.push((Reverse(alike), *at, old));
+            }
+        }
+    }
+    pairs.sort_unstable();
+    pairs.into_iter().map(|(_, at, old)| (old, at)).collect()
 }
 
 /// Definitions by name, each with its indices in the order of the source.
@@ -282,7 +318,8 @@ fn symbols_of(file: &ChangedFile) -> Vec<ChangedSymbol> {
 }
 
 /// Takes a symbol that is gone and one that is new for one that moved, where their texts are equal but
-/// for the name; of several the first, and one of the same file before those of others.
+/// for the name; of several the first, one of the same name before others, and one of the same file
+/// before those of others. Short ones are alike by chance, and have to have the same name.
 fn pair_symbols(files: &mut [ChangedFile]) {
     let mut gone: BTreeMap<Digest, Vec<(usize, usize)>> = BTreeMap::new();
     for (file_at, file) in files.iter().enumerate() {
@@ -295,31 +332,55 @@ fn pair_symbols(files: &mut [ChangedFile]) {
         }
     }
     let mut moved = Vec::new();
-    for file_at in 0..files.len() {
-        for at in 0..files[file_at].symbols.len() {
-            let (file, symbol) = (&files[file_at], &files[file_at].symbols[at]);
-            if symbol.what != What::Added {
-                continue;
+    for of_same_name in [true, false] {
+        for file_at in 0..files.len() {
+            for at in 0..files[file_at].symbols.len() {
+                let Some(place) = place_before(files, (file_at, at), &mut gone, of_same_name)
+                else {
+                    continue;
+                };
+                let old = &files[place.0].symbols[place.1];
+                let (name, before) = (old.name.clone(), old.before.clone());
+                moved.push(place);
+                let symbol = &mut files[file_at].symbols[at];
+                symbol.what = What::Moved;
+                symbol.before = before;
+                symbol.came_from = Some((place.0, name));
             }
-            let [digest] = digests(file.after.as_ref(), &symbol.after, |it| it.unnamed)[..] else {
-                continue;
-            };
-            let Some(places) = gone.get_mut(&digest).filter(|places| !places.is_empty()) else {
-                continue;
-            };
-            let near = places.iter().position(|(file, _)| *file == file_at);
-            let (old_file, old_at) = places.remove(near.unwrap_or(0));
-            let old = &files[old_file].symbols[old_at];
-            let (name, before) = (old.name.clone(), old.before.clone());
-            moved.push((old_file, old_at));
-            let symbol = &mut files[file_at].symbols[at];
-            symbol.what = What::Moved;
-            symbol.before = before;
-            symbol.came_from = Some((old_file, name));
         }
     }
     moved.sort_unstable();
     for (file_at, at) in moved.into_iter().rev() {
         files[file_at].symbols.remove(at);
     }
+}
+
+/// The place among those that are gone which a new symbol had before.
+fn place_before(
+    files: &[ChangedFile],
+    (file_at, at): (usize, usize),
+    gone: &mut BTreeMap<Digest, Vec<(usize, usize)>>,
+    of_same_name: bool,
+) -> Option<(usize, usize)> {
+    let file = &files[file_at];
+    let symbol = file.symbols.get(at).filter(|it| it.what == What::Added)?;
+    let [digest] = digests(file.after.as_ref(), &symbol.after, |it| it.unnamed)[..] else {
+        return None;
+    };
+    let is_short = |it: &Definition| it.lines.1 - it.lines.0 < 2;
+    let is_short = file.now(symbol).all(is_short);
+    let places = gone.get_mut(&digest)?;
+    let fits = |(file, at): &(usize, usize)| {
+        let old = &files[*file].symbols[*at].name;
+        match (of_same_name, is_short) {
+            (true, true) => *old == symbol.name,
+            (true, false) => last_name(old) == last_name(&symbol.name),
+            (false, is_short) => !is_short,
+        }
+    };
+    let near = places
+        .iter()
+        .position(|place| place.0 == file_at && fits(place));
+    let found = near.or_else(|| places.iter().position(fits))?;
+    Some(places.remove(found))
 }

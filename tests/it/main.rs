@@ -92,6 +92,7 @@ mod review;
 mod review_cli;
 mod review_kept;
 mod review_lists;
+mod review_page;
 mod review_refused;
 mod review_ssh;
 mod reviewed;

@@ -1,38 +1,38 @@
-//! `heddle.v1.StateReviewService`: what is signed about states.
+//! `heddle.v1.StateReviewService`: the page that a reviewer reads, in a file of its own, and what is
+//! signed about states; what both are on the wire, in `convert`.
+
+mod convert;
+mod page;
 
 use std::sync::Arc;
 
 use prost::Message;
-use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
 
 use super::{
     ConnectionCalls, Services,
     large::Room,
-    later::not_yet,
-    proto::v1::{
-        self, review_scope::Scope as Given, state_review_service_server::StateReviewService,
-    },
-    time::at_secs,
+    proto::v1::{self, state_review_service_server::StateReviewService},
 };
 use crate::{
     failure::{Failure, Reason},
     git::StateId,
     mutation::blocking,
     review::{
-        self, CheckKind, CheckRecord, Proof, RecordStatement, ReviewKind, Said, Scope,
-        SignatureRecord, Verdict,
+        self, CheckKind, CheckRecord, Proof, RecordStatement, ReviewKind, Said, SignatureRecord,
+        Verdict,
     },
     thread::state_of_id,
 };
+use convert::{check_to_proto, proof, scope, seconds, signature_to_proto, unspecified};
 
 #[tonic::async_trait]
 impl StateReviewService for Arc<Services> {
     async fn get_review_payload(
         &self,
-        _: Request<v1::GetReviewPayloadRequest>,
+        request: Request<v1::GetReviewPayloadRequest>,
     ) -> Result<Response<v1::ReviewPayload>, Status> {
-        Err(not_yet("StateReviewService.GetReviewPayload"))
+        self.review_page(request).await
     }
 
     async fn sign_state(
@@ -47,6 +47,7 @@ impl StateReviewService for Arc<Services> {
             v1::ReviewKind::AgentCoReview => ReviewKind::AgentCoReview,
             v1::ReviewKind::Unspecified => return Err(unspecified("kind", asked.kind).into()),
         };
+        self.may_sign(&request, kind)?;
         let scope = scope(asked.scope.clone())?;
         let statement = self.statement(
             &request,
@@ -192,6 +193,21 @@ impl StateReviewService for Arc<Services> {
 }
 
 impl Services {
+    /// Makes sure that the caller may sign a review of this kind.
+    fn may_sign<R>(&self, request: &Request<R>, kind: ReviewKind) -> Result<(), Failure> {
+        match self.caller(request)?.agent {
+            Some(_) if !kind.is_for_agents() => Err(Failure::field(
+                Reason::InvalidField,
+                "kind",
+                format!(
+                    "the call says that an agent makes it (heddle-agent), and `{}` says that a person did; sign `agent_preview` or `agent_co_review`",
+                    kind.name()
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// The change that records what a request says and proves.
     fn statement<R>(
         &self,
@@ -213,114 +229,5 @@ impl Services {
     async fn state(&self, repo_path: String, state_id: Vec<u8>) -> Result<StateId, Failure> {
         let places = Arc::clone(self.captures.places());
         blocking(move || state_of_id(&places, &repo_path, &state_id, "state_id")).await
-    }
-}
-
-fn unspecified(field: &'static str, given: i32) -> Failure {
-    Failure::field(
-        Reason::InvalidField,
-        field,
-        format!(
-            "{field} is {given}, which is none that can be signed; give one of those that proto/heddle/v1/review.proto has"
-        ),
-    )
-}
-
-fn scope(given: Option<v1::ReviewScope>) -> Result<Scope, Failure> {
-    match given.and_then(|given| given.scope) {
-        Some(Given::WholeChange(_)) => Ok(Scope::WholeChange),
-        Some(Given::Symbols(list)) => {
-            let symbols = list.symbols.into_iter().map(Into::into);
-            let scope = Scope::symbols(symbols.collect());
-            scope.map_err(|failure| failure.within("scope.symbols"))
-        }
-        None => Err(Failure::field(
-            Reason::InvalidField,
-            "scope",
-            "scope is empty; say how much of the state is meant: `whole_change`, or some `symbols`",
-        )),
-    }
-}
-
-/// The whole seconds of a time: no more of it is signed.
-fn seconds(given: Option<&Timestamp>, field: &'static str) -> Result<i64, Failure> {
-    let message = match given {
-        Some(time) if (0..1_000_000_000).contains(&time.nanos) => return Ok(time.seconds),
-        Some(time) => format!("{field} is no time: its nanos are {}", time.nanos),
-        None => format!("{field} is missing, and is part of what is signed; give it"),
-    };
-    Err(Failure::field(Reason::InvalidField, field, message))
-}
-
-fn proof(algorithm: &str, public_key: &[u8], signature: &[u8]) -> Result<Proof, Failure> {
-    Proof::new(algorithm, public_key.to_vec(), signature.to_vec())
-}
-
-fn signature_to_proto(record: &SignatureRecord) -> v1::ReviewSignature {
-    let verdict = record.verdict.as_deref().and_then(Verdict::named);
-    let (justification, reason) = match verdict {
-        None => (record.said.clone(), String::new()),
-        Some(_) => (String::new(), record.said.clone()),
-    };
-    let kind = match record.kind.as_deref().and_then(ReviewKind::named) {
-        None => v1::ReviewKind::Unspecified,
-        Some(ReviewKind::Read) => v1::ReviewKind::Read,
-        Some(ReviewKind::AgentPreview) => v1::ReviewKind::AgentPreview,
-        Some(ReviewKind::AgentCoReview) => v1::ReviewKind::AgentCoReview,
-    };
-    let verdict = match verdict {
-        None => v1::Verdict::Unspecified,
-        Some(Verdict::Sign) => v1::Verdict::Sign,
-        Some(Verdict::Hold) => v1::Verdict::Hold,
-        Some(Verdict::Reject) => v1::Verdict::Reject,
-    };
-    v1::ReviewSignature {
-        signature_id: record.signature_id.to_string(),
-        actor_name: record.actor_name.clone(),
-        actor_email: record.actor_email.clone(),
-        kind: kind.into(),
-        scope: Some(scope_to_proto(record.scope.as_deref())),
-        justification,
-        signed_at: Some(at_secs(record.signed_secs)),
-        algorithm: record.algorithm.clone(),
-        public_key: record.public_key.clone(),
-        signature: record.signature.clone(),
-        verdict: verdict.into(),
-        reason,
-    }
-}
-
-fn scope_to_proto(pairs: Option<&[(String, String)]>) -> v1::ReviewScope {
-    let scope = match pairs {
-        None => Given::WholeChange(v1::review_scope::WholeChange {}),
-        Some(pairs) => {
-            let symbols = pairs.iter().map(|(file, symbol)| v1::PathSymbolRef {
-                file: file.clone(),
-                symbol: symbol.clone(),
-            });
-            Given::Symbols(v1::review_scope::SymbolList {
-                symbols: symbols.collect(),
-            })
-        }
-    };
-    v1::ReviewScope { scope: Some(scope) }
-}
-
-fn check_to_proto(record: &CheckRecord) -> v1::ReviewCheckAck {
-    let kind = match CheckKind::named(&record.kind) {
-        None => v1::CheckKind::Unspecified,
-        Some(CheckKind::FileReviewed) => v1::CheckKind::FileReviewed,
-        Some(CheckKind::RiskSignalAck) => v1::CheckKind::RiskSignalAck,
-    };
-    v1::ReviewCheckAck {
-        actor_name: record.actor_name.clone(),
-        actor_email: record.actor_email.clone(),
-        check_kind: kind.into(),
-        check_ref: record.reference.clone(),
-        acked: record.acked,
-        acked_at: Some(at_secs(record.acked_secs)),
-        algorithm: record.algorithm.clone(),
-        public_key: record.public_key.clone(),
-        signature: record.signature.clone(),
     }
 }

@@ -1,0 +1,205 @@
+//! The page that a reviewer reads: what a state changed, in numbers, in words and in the order to read
+//! it; what is risky in it, what was said about it, and what must still happen before it is merged.
+
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    thread,
+    time::Instant,
+};
+
+use super::{
+    Order,
+    required::{Known, Required, Requirement},
+    voices::Voices,
+};
+use crate::{
+    discussion::{Discussion, Discussions},
+    failure::{Failure, Reason},
+    git::{Compare, FileChange, GitDir, StateId, compare_trees},
+    signal::{Computed, Signals},
+    symbol::{Changes, Index},
+    thread::{Places, state_of_id},
+};
+
+/// Bytes of the line that says what a change is.
+pub const HEADLINE_LIMIT: usize = 512;
+/// Bytes of what else its author said about it.
+pub const NARRATIVE_LIMIT: usize = 64 * 1024;
+
+/// Makes pages of reviews.
+pub struct Pages {
+    places: Arc<Places>,
+    index: Arc<Index>,
+    signals: Arc<Signals>,
+    discussions: Arc<Discussions>,
+    required: RwLock<Vec<Required>>,
+}
+
+/// What a reviewer needs to read a state.
+#[derive(Debug)]
+pub struct Page {
+    /// The state.
+    pub state: StateId,
+    /// What it is compared with: its first parent; `None` where it has none, and all of it is new.
+    pub parent: Option<StateId>,
+    /// The change in a line.
+    pub headline: String,
+    /// What else its author said about it; empty for nothing.
+    pub narrative: String,
+    /// Changed files, as Git counts them.
+    pub files: usize,
+    /// Lines added and removed, as Git counts them.
+    pub lines: (u64, u64),
+    /// What to read, in order.
+    pub order: Order,
+    /// What to look at first.
+    pub signals: Computed,
+    /// What was said about it.
+    pub discussions: Vec<Discussion>,
+    /// What must hold before it is merged.
+    pub requirements: Vec<Requirement>,
+    /// Whether discussions are missing, as there was no time to look at all of them.
+    pub discussions_partial: bool,
+}
+
+impl Pages {
+    /// Those of the states of the repository of these places.
+    pub fn new(
+        places: Arc<Places>,
+        index: Arc<Index>,
+        signals: Arc<Signals>,
+        discussions: Arc<Discussions>,
+    ) -> Self {
+        Self {
+            places,
+            index,
+            signals,
+            discussions,
+            required: RwLock::default(),
+        }
+    }
+
+    /// Sets what must hold of each state before it is merged.
+    pub fn require(&self, required: Vec<Required>) {
+        *self
+            .required
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = required;
+    }
+
+    /// The page of the state with this raw object id; of the current one where it is empty. Signals and
+    /// discussions that are not found until then are left out, and the page says so. Blocks.
+    ///
+    /// # Errors
+    /// When there is no such state, or Git or the store cannot be read.
+    pub fn of(
+        &self,
+        repo_path: &str,
+        state: &[u8],
+        until: Option<Instant>,
+    ) -> Result<Page, Failure> {
+        let state = state_of_id(&self.places, repo_path, state, "state_id")?;
+        let git = self.places.git()?;
+        let parent = git.first_parent(state)?;
+        let to = git.tree_of(state)?;
+        let from = parent.map_or_else(|| Ok(git.empty_tree()), |parent| git.tree_of(parent))?;
+        // Git counts lines in a process of its own: meanwhile everything else is found.
+        let (counted, changes, signals) = thread::scope(|scope| {
+            let counting = scope.spawn(|| self.files(&git, from, to));
+            let changes = Changes::between(&git, self.index.outlines(), from, to);
+            let signals = self.signals.of(state, None, until);
+            (counting.join(), changes, signals)
+        });
+        let files = counted.unwrap_or_else(|_| {
+            let message = "counting the lines of the change failed; the daemon's log says more";
+            Err(Failure::new(Reason::Internal, message))
+        })?;
+        let (changes, signals) = (changes?, signals?);
+        let order = Order::of(&changes, &files);
+        let touches = |anchor: &_| order.touches(anchor);
+        let (discussions, discussions_partial) =
+            self.discussions.around(&git, state, touches, until)?;
+        let required = self
+            .required
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let requirements = match required.is_empty() {
+            true => Vec::new(),
+            false => {
+                let voices = self.places.store().read(|tx| Voices::read(tx, state))?;
+                let known = Known {
+                    voices: &voices,
+                    files: &files,
+                    signals: &signals,
+                    discussions: &discussions,
+                    has_all_discussions: !discussions_partial,
+                };
+                required.into_iter().map(|it| it.of(&known)).collect()
+            }
+        };
+        let lines = files.iter().filter_map(|file| file.lines);
+        let lines = lines.fold((0, 0), |(added, removed), (more, less)| {
+            (added + u64::from(more), removed + u64::from(less))
+        });
+        let (headline, narrative) = told(&git.message(state)?);
+        Ok(Page {
+            state,
+            parent,
+            headline: headline.unwrap_or_else(|| in_numbers(files.len(), lines)),
+            narrative,
+            files: files.len(),
+            lines,
+            order,
+            signals,
+            discussions,
+            requirements,
+            discussions_partial,
+        })
+    }
+
+    /// The changed files, with their numbers of lines.
+    fn files(
+        &self,
+        git: &GitDir,
+        from: crate::git::ObjectId,
+        to: crate::git::ObjectId,
+    ) -> Result<Vec<FileChange>, Failure> {
+        let worktree = self.places.repository().main_worktree();
+        let asked = Compare {
+            from,
+            to,
+            worktree: worktree.as_ref().map(|worktree| worktree.root.as_path()),
+            paths: &[],
+            patch: false,
+            after: "",
+            limit: usize::MAX,
+            patch_bytes: 0,
+        };
+        Ok(compare_trees(git, &asked)?.changes)
+    }
+}
+
+/// The first line of a message, if it has one, and the rest.
+fn told(message: &str) -> (Option<String>, String) {
+    let message = message.trim();
+    let (headline, narrative) = message.split_once('\n').unwrap_or((message, ""));
+    let headline = bounded(headline.trim_end(), HEADLINE_LIMIT);
+    let headline = Some(headline).filter(|headline| !headline.is_empty());
+    (headline, bounded(narrative.trim(), NARRATIVE_LIMIT))
+}
+
+fn bounded(text: &str, limit: usize) -> String {
+    if text.len() <= limit {
+        return text.to_owned();
+    }
+    let mut bounded = text[..text.floor_char_boundary(limit - '…'.len_utf8())].to_owned();
+    bounded.push('…');
+    bounded
+}
+
+/// What a change is that nobody said anything of.
+fn in_numbers(files: usize, (added, removed): (u64, u64)) -> String {
+    let plural = if files == 1 { "" } else { "s" };
+    format!("{files} file{plural} changed, {added} lines added, {removed} removed")
+}
