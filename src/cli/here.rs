@@ -106,6 +106,20 @@ impl Here {
         }
     }
 
+    /// A path from the worktree's root, as it is written from the current folder.
+    pub(super) fn shown(&self, path: &str) -> String {
+        let folder = current_folder().ok().zip(self.repository.worktree());
+        let below =
+            folder.and_then(|(folder, root)| folder.strip_prefix(root).ok().map(Path::to_owned));
+        let below = below.unwrap_or_default();
+        let path = Path::new(path);
+        let both = below.components().zip(path.components());
+        let shared = both.take_while(|(one, other)| one == other).count();
+        let mut shown: PathBuf = below.components().skip(shared).map(|_| "..").collect();
+        shown.extend(path.components().skip(shared));
+        shown.to_string_lossy().into_owned()
+    }
+
     /// The paths as requests carry them: none for everything.
     ///
     /// # Errors

@@ -4,7 +4,6 @@ mod agent;
 mod capture;
 mod changes;
 mod code;
-#[allow(dead_code)] // Used from the next commits on.
 mod code_lines;
 mod diff;
 mod discuss;
@@ -16,6 +15,7 @@ mod init;
 mod link;
 mod log;
 mod output;
+mod paper;
 mod progress;
 mod restore;
 mod review;
@@ -26,7 +26,6 @@ mod signals;
 mod thread;
 mod txn;
 mod words;
-#[allow(dead_code)] // Used from the next commits on.
 mod wrap;
 
 use std::{
@@ -127,7 +126,7 @@ enum Command {
     /// Hooks: commands that are told of events, or asked about them
     #[command(subcommand)]
     Hook(hook::HookCommand),
-    /// Reviews: what was signed about a state, and signing it
+    /// Reviews: what there is to read of a state, what was signed about it, and signing it
     #[command(subcommand)]
     Review(review::ReviewCommand),
     /// Signals: what to look at first in a state

@@ -85,14 +85,14 @@ impl Required {
             Self::Reviews(count, kind) => {
                 let have = known.voices.reviewers(kind);
                 (
-                    signed(count, "signature", kind.name(), have),
+                    wanted(count, "signature", kind.name(), have),
                     have >= count as usize,
                 )
             }
             Self::Approvals(count) => {
                 let have = known.voices.last_verdicts(Verdict::Sign);
                 (
-                    signed(count, "verdict", "sign", have),
+                    wanted(count, "verdict", Verdict::Sign.name(), have),
                     have >= count as usize,
                 )
             }
@@ -100,7 +100,7 @@ impl Required {
                 let objecting = [Verdict::Hold, Verdict::Reject];
                 let [hold, reject] = objecting.map(|verdict| known.voices.last_verdicts(verdict));
                 let description =
-                    format!("no verdict of hold or reject stands: {hold} hold, {reject} reject");
+                    format!("no verdict of hold or reject: {hold} hold, {reject} reject so far");
                 (description, hold + reject == 0)
             }
             Self::NoOpenDiscussion => known.open_discussions(),
@@ -112,8 +112,7 @@ impl Required {
                     .iter()
                     .map(|file| shown_path(file.path.as_ref()));
                 let read = paths.filter(|path| known.voices.has_read(path)).count();
-                let description =
-                    format!("every changed file is ticked off: {read} of {all} so far");
+                let description = format!("every changed file reviewed: {read} of {all} so far");
                 (description, read == all)
             }
         };
@@ -124,14 +123,17 @@ impl Required {
     }
 }
 
-fn signed(count: u32, what: &str, word: &str, have: usize) -> String {
-    let of_whom = match count {
-        1 => format!("a {what} of {word} for the whole change"),
-        _ => format!("{count} {what}s of {word} for the whole change, by different people"),
+/// `2 signatures of kind read for the whole change, by different people: 1 so far`.
+fn wanted(count: u32, what: &str, word: &str, have: usize) -> String {
+    let have = match have {
+        0 => "none".to_owned(),
+        have => have.to_string(),
     };
-    match have {
-        0 => format!("{of_whom}: none so far"),
-        have => format!("{of_whom}: {have} so far"),
+    match count {
+        1 => format!("1 {what} of kind {word} for the whole change: {have} so far"),
+        _ => format!(
+            "{count} {what}s of kind {word} for the whole change, by different people: {have} so far"
+        ),
     }
 }
 
@@ -140,11 +142,11 @@ impl Known<'_> {
         let open = self.discussions.iter();
         let open = open.filter(|it| it.record.resolution.is_none()).count();
         match (open, self.has_all_discussions) {
-            (0, true) => ("no discussion is open".to_owned(), true),
-            (open, true) => (format!("no discussion is open: {open} so far"), false),
+            (0, true) => ("no open discussion: none is open".to_owned(), true),
+            (open, true) => (format!("no open discussion: {open} so far"), false),
             (open, false) => {
                 let description = format!(
-                    "no discussion is open: {open} or more; there was no time to look at all of them"
+                    "no open discussion: {open} or more so far; there was no time to look at all of them"
                 );
                 (description, false)
             }
@@ -167,8 +169,7 @@ impl Known<'_> {
             .iter()
             .filter(|it| self.voices.has_noted(it))
             .count();
-        let mut description =
-            format!("every visible signal is taken note of: {noted} of {all} so far");
+        let mut description = format!("every visible signal acknowledged: {noted} of {all} so far");
         if self.signals.partial {
             description += "; there was no time to find all of them";
         }

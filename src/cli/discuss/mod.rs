@@ -28,7 +28,8 @@ use crate::{
     },
     symbol::SymbolRef,
 };
-use show::{as_json, print, row};
+pub(super) use show::{as_json, short_id, status_and_style as status};
+use show::{print, row};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DiscussCommand {

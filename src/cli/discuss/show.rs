@@ -1,5 +1,6 @@
 //! Discussions on a terminal, in a table and in JSON.
 
+use anstyle::Style;
 use prost_types::Timestamp;
 use serde_json::{Value, json};
 
@@ -15,7 +16,7 @@ use crate::{
 /// Letters of an id that are shown: its last ones, which are random; the first tell the time.
 const SHOWN_OF_ID: usize = 8;
 
-fn short_id(id: &str) -> &str {
+pub(in crate::cli) fn short_id(id: &str) -> &str {
     &id[id.len().saturating_sub(SHOWN_OF_ID)..]
 }
 
@@ -43,6 +44,15 @@ fn status(discussion: &Discussion) -> String {
     words.join(", ")
 }
 
+/// Where it stands, and how that is shown.
+pub(in crate::cli) fn status_and_style(discussion: &Discussion) -> (String, Style) {
+    let style = match state_of(discussion) {
+        None | Some(State::Open(_)) => NOTE,
+        Some(_) => GOOD,
+    };
+    (status(discussion), style)
+}
+
 pub(super) fn row(discussion: &Discussion) -> [String; 5] {
     let last = discussion.turns.last();
     let first_line = last.and_then(|turn| turn.body.lines().next());
@@ -60,14 +70,11 @@ pub(super) fn row(discussion: &Discussion) -> [String; 5] {
 }
 
 pub(super) fn print(out: &Output, discussion: &Discussion) -> Result<()> {
-    let style = match state_of(discussion) {
-        None | Some(State::Open(_)) => NOTE,
-        Some(_) => GOOD,
-    };
+    let (status, style) = status_and_style(discussion);
     out.line(format_args!(
         "{BOLD}{}{BOLD:#}  {style}{}{style:#}  {DIM}{}{DIM:#}",
         printable(&about(discussion.anchor.as_ref())),
-        status(discussion),
+        status,
         discussion.id,
     ))?;
     let moved = discussion.anchor != discussion.opened_on;
@@ -112,7 +119,7 @@ fn place_as_json(place: Option<&PathSymbolRef>) -> Value {
     )
 }
 
-pub(super) fn as_json(discussion: &Discussion) -> Value {
+pub(in crate::cli) fn as_json(discussion: &Discussion) -> Value {
     let turns = discussion.turns.iter().map(|turn| {
         json!({
             "author_name": turn.author_name,

@@ -1,8 +1,11 @@
-//! `heddle review`: signing states here, the key and the lists in files of their own.
+//! `heddle review`: signing states here; the key, the page and the lists in files of their own.
 
 mod key;
+mod page;
 mod pkcs8;
+mod show;
 mod signatures;
+mod steps;
 
 use std::process::ExitCode;
 
@@ -30,6 +33,9 @@ use key::{KeyArgs, Signed};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ReviewCommand {
+    /// Show the page of a state: what changed, in which order to read it, what is risky and what is
+    /// still required
+    Show(show::ShowArgs),
     /// Sign that a state was reviewed
     Sign(SignArgs),
     /// Sign a judgement of a state
@@ -124,6 +130,7 @@ fn client(link: Link) -> StateReviewServiceClient<Link> {
 
 pub(super) async fn run(common: &Common, command: ReviewCommand) -> Result {
     match command {
+        ReviewCommand::Show(args) => show::run(common, args).await,
         ReviewCommand::Sign(args) => sign(common, args).await,
         ReviewCommand::Verdict(args) => verdict(common, args).await,
         ReviewCommand::Check(args) => check(common, args).await,

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use anstyle::Style;
 use base64::{
     Engine,
     prelude::{BASE64_STANDARD, BASE64_STANDARD_NO_PAD},
@@ -16,12 +17,14 @@ use super::{
         here::Here,
         output::{BAD, BOLD, DIM, GOOD, NOTE, Output, hex, plural, printable, time},
     },
-    STATE, client, shown, state,
+    STATE, client,
+    show::kind_name,
+    shown, state,
 };
 use crate::{
     grpc_local_impl::proto::v1::{
-        CheckKind, GetReviewProgressRequest, ListSignaturesRequest, ReviewCheckAck, ReviewKind,
-        ReviewScope, ReviewSignature, Verdict, review_scope::Scope,
+        CheckKind, GetReviewProgressRequest, ListSignaturesRequest, ReviewCheckAck, ReviewScope,
+        ReviewSignature, Verdict, review_scope::Scope,
     },
     review::KeyLine,
     symbol::SymbolRef,
@@ -64,7 +67,7 @@ pub(super) async fn run(common: &Common, args: SignaturesArgs) -> Result {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn signatures(here: &Here, state_id: &[u8]) -> Result<Vec<ReviewSignature>> {
+pub(super) async fn signatures(here: &Here, state_id: &[u8]) -> Result<Vec<ReviewSignature>> {
     let mut all: Vec<ReviewSignature> = Vec::new();
     loop {
         let last = all.last().map(|last| last.signature_id.clone());
@@ -82,7 +85,7 @@ async fn signatures(here: &Here, state_id: &[u8]) -> Result<Vec<ReviewSignature>
     }
 }
 
-async fn checks(here: &Here, state_id: &[u8]) -> Result<Vec<ReviewCheckAck>> {
+pub(super) async fn checks(here: &Here, state_id: &[u8]) -> Result<Vec<ReviewCheckAck>> {
     let mut all = Vec::new();
     let mut page_token = String::new();
     loop {
@@ -103,12 +106,7 @@ async fn checks(here: &Here, state_id: &[u8]) -> Result<Vec<ReviewCheckAck>> {
 }
 
 fn print_signature(out: &Output, signature: &ReviewSignature) -> Result<()> {
-    let (style, word) = match signature.verdict() {
-        Verdict::Unspecified => (BOLD, kind(signature)),
-        Verdict::Sign => (GOOD, "sign"),
-        Verdict::Hold => (NOTE, "hold"),
-        Verdict::Reject => (BAD, "reject"),
-    };
+    let (style, word) = word(signature);
     out.line(format_args!(
         "{}  {style}{word:<15}{style:#}  {} <{}>  {DIM}{}{DIM:#}",
         time(seconds(signature.signed_at.as_ref())),
@@ -132,6 +130,16 @@ fn print_signature(out: &Output, signature: &ReviewSignature) -> Result<()> {
     Ok(())
 }
 
+/// What it says in a word, and how that is shown.
+pub(super) fn word(signature: &ReviewSignature) -> (Style, &'static str) {
+    match signature.verdict() {
+        Verdict::Unspecified => (BOLD, kind_name(signature.kind())),
+        Verdict::Sign => (GOOD, "sign"),
+        Verdict::Hold => (NOTE, "hold"),
+        Verdict::Reject => (BAD, "reject"),
+    }
+}
+
 /// Symbols that are shown of one signature.
 const SHOWN: usize = 20;
 
@@ -147,15 +155,6 @@ fn print_check(out: &Output, check: &ReviewCheckAck) -> Result<()> {
     ))
 }
 
-fn kind(signature: &ReviewSignature) -> &'static str {
-    match signature.kind() {
-        ReviewKind::Unspecified => "",
-        ReviewKind::Read => "read",
-        ReviewKind::AgentPreview => "agent_preview",
-        ReviewKind::AgentCoReview => "agent_co_review",
-    }
-}
-
 fn verdict(signature: &ReviewSignature) -> &'static str {
     match signature.verdict() {
         Verdict::Unspecified => "",
@@ -165,7 +164,7 @@ fn verdict(signature: &ReviewSignature) -> &'static str {
     }
 }
 
-fn said(signature: &ReviewSignature) -> &str {
+pub(super) fn said(signature: &ReviewSignature) -> &str {
     match signature.verdict() {
         Verdict::Unspecified => &signature.justification,
         _ => &signature.reason,
@@ -173,7 +172,7 @@ fn said(signature: &ReviewSignature) -> &str {
 }
 
 /// The symbols as `file:symbol`, or the files; none for the whole change.
-fn symbols(scope: Option<&ReviewScope>) -> Vec<String> {
+pub(super) fn symbols(scope: Option<&ReviewScope>) -> Vec<String> {
     let Some(Scope::Symbols(list)) = scope.and_then(|scope| scope.scope.as_ref()) else {
         return Vec::new();
     };
@@ -181,7 +180,7 @@ fn symbols(scope: Option<&ReviewScope>) -> Vec<String> {
     named.map(|one| one.to_string()).collect()
 }
 
-fn seconds(time: Option<&prost_types::Timestamp>) -> i64 {
+pub(super) fn seconds(time: Option<&prost_types::Timestamp>) -> i64 {
     time.map_or(0, |time| time.seconds)
 }
 
@@ -193,12 +192,12 @@ fn key(algorithm: &str, public_key: &[u8]) -> String {
     format!("{} SHA256:{fingerprint}", printable(algorithm))
 }
 
-fn signature_as_json(signature: &ReviewSignature) -> Value {
+pub(super) fn signature_as_json(signature: &ReviewSignature) -> Value {
     json!({
         "signature_id": signature.signature_id,
         "actor_name": signature.actor_name,
         "actor_email": signature.actor_email,
-        "kind": kind(signature),
+        "kind": kind_name(signature.kind()),
         "verdict": verdict(signature),
         "symbols": symbols(signature.scope.as_ref()),
         "justification": signature.justification,
