@@ -33,6 +33,7 @@ pub use compare::{CompareRequest, Compared, compare};
 pub(crate) use look::moved;
 pub use preview::{Preview, preview};
 pub use restore::{RestoreRequest, RestoreState, Restored};
+pub use snapshot::UNSAID;
 pub use standing::Standing;
 pub use target::Target;
 

@@ -26,6 +26,9 @@ use crate::{
     thread::{Place, Thread, ThreadName},
 };
 
+/// What the commit of a capture says that was given no intent.
+pub const UNSAID: &str = "Capture";
+
 /// What is said of a state.
 #[derive(Debug, Clone)]
 pub(super) struct Says {
@@ -301,7 +304,7 @@ pub(super) fn commit(
     let now = Timestamp::now();
     let offset = TimeZone::system().to_offset(now).seconds();
     let intent = match says.intent.trim() {
-        "" => "Capture",
+        "" => UNSAID,
         intent => intent,
     };
     let mut trailers = vec![("Heddle-Thread", thread.as_str().to_owned())];

@@ -13,6 +13,7 @@ use super::{
     voices::Voices,
 };
 use crate::{
+    capture::UNSAID,
     discussion::{Discussion, Discussions},
     failure::{Failure, Reason},
     git::{Compare, FileChange, GitDir, StateId, compare_trees},
@@ -185,7 +186,8 @@ fn told(message: &str) -> (Option<String>, String) {
     let message = message.trim();
     let (headline, narrative) = message.split_once('\n').unwrap_or((message, ""));
     let headline = bounded(headline.trim_end(), HEADLINE_LIMIT);
-    let headline = Some(headline).filter(|headline| !headline.is_empty());
+    let is_said = |headline: &String| !headline.is_empty() && message != UNSAID;
+    let headline = Some(headline).filter(is_said);
     (headline, bounded(narrative.trim(), NARRATIVE_LIMIT))
 }
 
@@ -200,6 +202,7 @@ fn bounded(text: &str, limit: usize) -> String {
 
 /// What a change is that nobody said anything of.
 fn in_numbers(files: usize, (added, removed): (u64, u64)) -> String {
-    let plural = if files == 1 { "" } else { "s" };
-    format!("{files} file{plural} changed, {added} lines added, {removed} removed")
+    let plural = |count: u64| if count == 1 { "" } else { "s" };
+    let (of_files, of_lines) = (plural(files as u64), plural(added));
+    format!("{files} file{of_files} changed, {added} line{of_lines} added, {removed} removed")
 }

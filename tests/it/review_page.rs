@@ -8,7 +8,7 @@ use heddle_agent::grpc_local_impl::proto::v1::{
 };
 use tonic::{Status, transport::Channel};
 
-use crate::{discussions::commit, harness::TestRepo, signing::reviews};
+use crate::{discussions::commit, harness::TestRepo, signing::reviews, states::capture};
 
 /// The page of a state.
 pub async fn page_of(channel: &Channel, state: &[u8]) -> Result<ReviewPayload, Status> {
@@ -78,7 +78,7 @@ pub fn order(page: &ReviewPayload) -> String {
 }
 
 /// Files, added and removed lines.
-fn numbers(page: &ReviewPayload) -> (u32, u32, u32) {
+pub fn numbers(page: &ReviewPayload) -> (u32, u32, u32) {
     let summary = page.summary.as_ref().unwrap();
     (
         summary.files_changed,
@@ -88,7 +88,7 @@ fn numbers(page: &ReviewPayload) -> (u32, u32, u32) {
 }
 
 /// The same, as Git has it for the newest commit.
-fn of_git(repo: &TestRepo) -> (u32, u32, u32) {
+pub fn of_git(repo: &TestRepo) -> (u32, u32, u32) {
     let counted = repo.git(&["diff", "-M", "--numstat", "HEAD~", "HEAD"]);
     counted.lines().fold((0, 0, 0), |sum, line| {
         let mut fields = line.split('\t');
@@ -96,6 +96,10 @@ fn of_git(repo: &TestRepo) -> (u32, u32, u32) {
         let (added, removed): (u32, u32) = (number(), number());
         (sum.0 + 1, sum.1 + added, sum.2 + removed)
     })
+}
+
+pub fn headline_of(page: &ReviewPayload) -> &str {
+    &page.summary.as_ref().unwrap().headline
 }
 
 const CACHE_BEFORE: &str = "\
@@ -319,4 +323,143 @@ async fn a_change_is_read_from_what_its_users_see_to_its_tests() {
     let page = page(&channel, &state).await;
     assert_eq!(numbers(&page), of_git(&repo));
     assert_eq!(order(&page), EVERY_WAY);
+}
+
+/// Changes files at random: as many lines, names and modes as come up.
+fn change_at_random(repo: &TestRepo, next: &mut impl FnMut(u32) -> u32) {
+    for _ in 0..1 + next(8) {
+        let path = format!("{}{}", ["a/", "b/c/", ""][next(3) as usize], next(6));
+        let path = repo.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut text = fs::read(&path).unwrap_or_default();
+        match next(6) {
+            0 => drop(fs::remove_file(&path)),
+            1 => {
+                let to = repo.path(format!("moved-{}", next(1000)));
+                drop(fs::rename(&path, to));
+            }
+            2 => {
+                text.push(0);
+                fs::write(&path, text).unwrap();
+            }
+            _ => {
+                for _ in 0..next(40) {
+                    text.extend(format!("line {}\n", next(1_000_000)).bytes());
+                }
+                let cut = text.len().min(next(2_000) as usize);
+                fs::write(&path, &text[text.len() - cut..]).unwrap();
+                let mode = [0o644, 0o755][next(2) as usize];
+                fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_numbers_are_those_of_git_for_whatever_changes() {
+    let repo = TestRepo::new();
+    let _daemon = repo.serve();
+    let channel = repo.channel().await;
+    let mut random = 0x9e37_79b9_u64;
+    let mut next = |below: u32| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random % u64::from(below)) as u32
+    };
+    let mut renames = 0;
+    for round in 0..25 {
+        change_at_random(&repo, &mut next);
+        repo.git(&["add", "-A"]);
+        repo.git(&["commit", "-q", "--allow-empty", "-m", "x"]);
+        let page = page(&channel, &[]).await;
+        assert_eq!(numbers(&page), of_git(&repo), "round {round}");
+        renames += order(&page).matches(" from ").count();
+    }
+    assert!(renames > 0, "nothing was renamed");
+}
+
+#[tokio::test]
+async fn the_words_are_those_of_the_author_without_what_heddle_put_below() {
+    let repo = TestRepo::new();
+    let _daemon = repo.serve();
+    let channel = repo.channel().await;
+    let said = async |intent: &str| {
+        fs::write(repo.path("work"), uuid::Uuid::new_v4().to_string()).unwrap();
+        let state = capture(&channel, intent).await.unwrap().state_id;
+        let page = page(&channel, &state).await;
+        (headline_of(&page).to_owned(), page.agent_narrative)
+    };
+    let (headline, narrative) = said("Work\n\nFor a reason.\nself-flag: not sure").await;
+    assert_eq!(headline, "Work");
+    assert_eq!(narrative, "For a reason.\nself-flag: not sure");
+    assert_eq!(
+        said("Only a line").await,
+        ("Only a line".into(), String::new())
+    );
+    let numbers = "1 file changed, 1 line added, 1 removed";
+    assert_eq!(said("").await, (numbers.into(), String::new()));
+
+    fs::write(repo.path("work"), "more\n").unwrap();
+    let long = format!("{}\n{}", "ü".repeat(1_000), "é".repeat(50_000));
+    let long = page(&channel, &commit(&repo, &long)).await;
+    let (headline, narrative) = (headline_of(&long), &long.agent_narrative);
+    assert!(
+        headline.len() <= 512 && headline.ends_with("ü…"),
+        "{headline}"
+    );
+    assert!(narrative.len() <= 64 * 1024 && narrative.ends_with("é…"));
+
+    fs::write(repo.path("work"), "at last\n").unwrap();
+    let state = commit(
+        &repo,
+        "Title\n\nText\n\nHeddle-Thread: main\nReviewed-by: Eve",
+    );
+    let page = page(&channel, &state).await;
+    assert_eq!(headline_of(&page), "Title");
+    assert_eq!(page.agent_narrative, "Text\n\nReviewed-by: Eve");
+}
+
+#[tokio::test]
+async fn what_moved_is_told_from_what_is_new_and_short_ones_are_alike_by_chance() {
+    let repo = TestRepo::new();
+    let write = |path: &str, text: &str| fs::write(repo.path(path), text).unwrap();
+    let long = "fn NAME(a: u8) -> u8 {\n    let b = a + 1;\n    b * 2\n}\n";
+    let short = "const NAME: u8 = 1;\n";
+    write(
+        "a.rs",
+        &[
+            long.replace("NAME", "stays"),
+            long.replace("NAME", "before"),
+            short.replace("NAME", "ONE"),
+            short.replace("NAME", "SAME"),
+        ]
+        .concat()
+        .replace("b * 2\n}\nfn before", "b * 3\n}\nfn before"),
+    );
+    commit(&repo, "before");
+    write(
+        "a.rs",
+        &[
+            long.replace("NAME", "stays"),
+            long.replace("NAME", "after"),
+            short.replace("NAME", "TWO"),
+        ]
+        .concat()
+        .replace("b * 2\n}\nfn after", "b * 3\n}\nfn after"),
+    );
+    write("b.rs", &short.replace("NAME", "SAME"));
+    let state = commit(&repo, "after");
+    let _daemon = repo.serve();
+    let channel = repo.channel().await;
+    let wanted = "\
+structural
+  a.rs:after moved function 5-8 from a.rs:before
+  a.rs:TWO added constant 9-9
+  a.rs:ONE removed constant 9-9
+consequence
+  b.rs:SAME moved constant 1-1 from a.rs:SAME
+tests and docs
+";
+    assert_eq!(order(&page(&channel, &state).await), wanted);
 }

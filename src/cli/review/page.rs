@@ -81,8 +81,8 @@ impl Page<'_> {
             parent => format!("compared with {}", short(parent)),
         };
         let name = shown.name.map(|name| format!("{}  ", printable(name)));
-        let name = name.unwrap_or_default();
-        out.line(format_args!("{state}  {name}{DIM}{after}{DIM:#}"))?;
+        let mark = format!("{state}  {}", name.unwrap_or_default());
+        self.paper.beside(&mark, mark.width(), DIM, &after)?;
         let lines: Vec<&str> = payload.agent_narrative.lines().collect();
         if !lines.is_empty() {
             out.line("")?;
