@@ -5,14 +5,20 @@ use std::time::{Duration, Instant};
 
 use tonic::Request;
 
-/// The time by which a call should be answered: a little before the caller gives up. `None` where it
-/// waits for ever.
+/// How long an answer may take where the caller waits for longer, or does not say how long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The time by which a call is to be answered: a little before the caller gives up. `None` where no
+/// clock can tell it.
 pub(super) fn answer_by<T>(request: &Request<T>) -> Option<Instant> {
-    let timeout = request.metadata().get("grpc-timeout")?;
-    let timeout = parse(timeout.to_str().ok()?)?;
-    // What is there has to be put together and sent as well.
-    let spare = (timeout / 5).min(Duration::from_millis(500));
-    Instant::now().checked_add(timeout - spare)
+    let given = request.metadata().get("grpc-timeout");
+    let timeout = given.and_then(|given| parse(given.to_str().ok()?));
+    let patience = timeout.map_or(PATIENCE, |timeout| {
+        // What is there has to be put together and sent as well.
+        let spare = (timeout / 10).max(Duration::from_millis(50));
+        timeout.saturating_sub(spare)
+    });
+    Instant::now().checked_add(patience.min(PATIENCE))
 }
 
 /// Up to eight digits and a unit.
@@ -47,7 +53,8 @@ mod tests {
     #[test]
     fn a_call_is_answered_before_its_caller_gives_up() {
         let mut request = Request::new(());
-        assert_eq!(answer_by(&request), None);
+        let left = answer_by(&request).unwrap() - Instant::now();
+        assert!(left <= PATIENCE && left > PATIENCE / 2);
         request.set_timeout(Duration::from_secs(2));
         let left = answer_by(&request).unwrap() - Instant::now();
         assert!(left < Duration::from_secs(2) && left > Duration::from_secs(1));

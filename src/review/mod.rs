@@ -27,6 +27,8 @@ pub use verify::Proof;
 
 pub use crate::store::{CheckRecord, SignatureRecord};
 
+/// Steps to read on the page of a state: nobody reads more.
+pub const STEPS_LIMIT: usize = 10_000;
 /// Bytes of a justification or a reason.
 pub const TEXT_LIMIT: usize = 64 * 1024;
 /// Symbols in a scope.

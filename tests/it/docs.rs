@@ -93,7 +93,9 @@ fn the_first_readme_command_shows_that_nothing_is_lost_and_can_be_repeated() {
         let said = shell(&repo, &demo.replace(folder, "")).ok();
         assert_eq!(said.matches("goto").count(), 2 * times, "{said}");
         assert!(
-            said.contains("an idea") && said.contains("serving"),
+            said.contains("an idea")
+                && said.contains("serving")
+                && said.contains("new     idea.txt"),
             "{said}"
         );
         assert!(!repo.path("idea.txt").exists());
@@ -179,6 +181,8 @@ fn the_settings_of_the_readme_are_understood() {
     repo.heddle(["agent", "address", "--start"]).ok();
     let status = repo.heddle(["agent", "status", "--output", "json"]).json();
     assert!(status["idle_deadline_secs"].is_number(), "{status}");
+    let page = repo.heddle(["review", "show"]).ok();
+    assert!(page.contains("no open discussion"), "{page}");
 }
 
 #[test]
@@ -247,6 +251,14 @@ fn the_limits_of_the_readme_are_those_of_the_code() {
         (
             "time of a signed statement",
             format!("within {} s", review::CLOCK_LIMIT_SECS),
+        ),
+        (
+            "changed files whose symbols are on the page of a review",
+            thousands(symbol::FILES_LIMIT),
+        ),
+        (
+            "steps in the reading order of a page",
+            thousands(review::STEPS_LIMIT),
         ),
         (
             "checks on a page of `GetReviewProgress`",

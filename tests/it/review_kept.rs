@@ -139,7 +139,12 @@ async fn g3_a_crash_at_any_step_of_signing_leaves_all_of_it_or_nothing() {
         daemon.wait_for_line("serving");
         let channel = repo.channel().await;
         let key = Uuid::new_v4();
-        let asked = keyed(&Draft::read(&state).signed(&signer), key);
+        // The agent is only there to tell the calls apart.
+        let preview = Draft {
+            word: "agent_preview",
+            ..Draft::read(&state)
+        };
+        let asked = keyed(&preview.signed(&signer), key);
         let call = async |channel: &Channel| -> Result<SignStateResponse, Status> {
             let mut request = Request::new(asked.clone());
             let metadata = request.metadata_mut();

@@ -2,16 +2,14 @@
 
 use heddle_agent::{
     failure::Reason,
-    grpc_local_impl::proto::v1::{
-        GetReviewPayloadRequest, GetReviewProgressRequest, ListSignaturesRequest,
-    },
+    grpc_local_impl::proto::v1::{GetReviewProgressRequest, ListSignaturesRequest},
 };
-use tonic::{Code, Request};
+use tonic::Request;
 
 use crate::{
     harness::TestRepo,
     review::{repo_head, state},
-    rpc::{assert_blames, assert_refused},
+    rpc::assert_blames,
     signing::{Draft, Key, check, progress, reviews, sign},
 };
 
@@ -189,8 +187,4 @@ async fn lists_of_what_is_no_state_are_refused_and_of_a_new_repository_too() {
         let status = progress(&channel, request).await.unwrap_err();
         assert_blames(&status, reason, "state_id");
     }
-    let request = GetReviewPayloadRequest::default();
-    let status = reviews(&channel).get_review_payload(request).await;
-    let status = status.unwrap_err();
-    assert_refused(&status, Code::Unimplemented, Reason::NotImplemented);
 }

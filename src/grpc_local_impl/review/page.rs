@@ -12,12 +12,10 @@ use super::{
 use crate::{
     failure::{Failure, Reason},
     mutation::{Caller, blocking},
-    review::{Happened, Order, Page, ReviewKind, Step},
+    review::{Happened, Order, Page, ReviewKind, STEPS_LIMIT, Step},
     signal::{BUDGET, Computed, Signal},
 };
 
-/// Steps to read on one page: nobody reads more.
-const STEPS: usize = 10_000;
 /// Bytes of the steps, and of the signals; discussions have the rest.
 const STEP_BYTES: usize = 1_536 * 1024;
 const SIGNAL_BYTES: usize = 384 * 1024;
@@ -132,7 +130,7 @@ impl Bounds {
 
     fn partition(&mut self, order: &Order) -> v1::ReadingOrderPartition {
         self.truncated |= order.truncated;
-        let (mut room, mut left) = (Room::of(STEP_BYTES), STEPS);
+        let (mut room, mut left) = (Room::of(STEP_BYTES), STEPS_LIMIT);
         let [structural, consequence, tests_and_docs] = order.parts().map(|part| {
             self.truncated |= part.len() > left;
             let mut steps = Vec::new();

@@ -82,9 +82,14 @@ impl Open {
         });
         hooks(channel).deregister_hook(deregister).await.unwrap();
         self.discuss(channel).await;
+        // It is an agent that calls.
+        let preview = Draft {
+            word: "agent_preview",
+            ..Draft::read(&state)
+        };
         let (sign, _) = self.call(|client_operation_id| SignStateRequest {
             client_operation_id,
-            ..Draft::read(&state).signed(&Key::ed25519())
+            ..preview.signed(&Key::ed25519())
         });
         reviews(channel).sign_state(sign).await.unwrap();
 
@@ -186,7 +191,7 @@ impl Open {
         let found = query(&database, said, text);
         assert_eq!(found, expected(&["why?", "because"]), "{when}");
         let found = query(&database, "SELECT kind FROM review_signature", text);
-        assert_eq!(found, expected(&["read"]), "{when}");
+        assert_eq!(found, expected(&["agent_preview"]), "{when}");
         let found = query(&database, "SELECT name FROM thread WHERE complete", text);
         assert_eq!(found, expected(&["fix"]), "{when}");
         let mut logged = query(
