@@ -15,6 +15,7 @@ pub enum Unit {
     PerSecond,
     Mebibytes,
     Megabytes,
+    MegabytesPerSecond,
     Times,
 }
 
@@ -27,6 +28,7 @@ impl Unit {
             Unit::PerSecond => format!("{value:.0}/s"),
             Unit::Mebibytes => format!("{value:.1} MiB"),
             Unit::Megabytes => format!("{value:.1} MB"),
+            Unit::MegabytesPerSecond => format!("{value:.1} MB/s"),
             Unit::Times => format!("{value:.1}"),
         }
     }

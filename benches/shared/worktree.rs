@@ -14,10 +14,29 @@ use crate::Result;
 /// Files in a folder, about.
 const FILES_EACH: usize = 12;
 
+/// What the files of a worktree are.
+#[derive(Clone, Copy)]
+pub struct Files {
+    /// The path of one.
+    pub path: fn(usize) -> String,
+    /// The text of one after so many changes.
+    pub text: fn(usize, usize) -> String,
+}
+
+/// Texts of words, with names as in a project's sources.
+const WORDS: Files = Files {
+    path,
+    text: |n, change| match change {
+        0 => text(n),
+        _ => format!("{}changed for the {change}th time\n", text(n)),
+    },
+};
+
 /// A repository with a worktree of so many files.
 pub struct Worktree {
     pub repo: Repo,
     pub files: usize,
+    kind: Files,
     /// How often files were changed: each change is another.
     changes: Cell<usize>,
 }
@@ -25,6 +44,11 @@ pub struct Worktree {
 impl Worktree {
     /// Makes it below `folder`, with one commit.
     pub fn create(folder: &Path, name: &str, files: usize) -> Result<Self> {
+        Self::of(WORDS, folder, name, files)
+    }
+
+    /// The same with files of this kind.
+    pub fn of(kind: Files, folder: &Path, name: &str, files: usize) -> Result<Self> {
         let repo = Repo::init(folder, name)?;
         let mut history = Vec::new();
         history.extend_from_slice(
@@ -39,13 +63,14 @@ impl Worktree {
         add(".gitignore", "/target/\n*.o\n*.log\n!keep.log\n/home/\n");
         add(".gitattributes", "* text=auto\n*.png binary\n");
         for n in 0..files {
-            add(&path(n), &text(n));
+            add(&(kind.path)(n), &(kind.text)(n, 0));
         }
         repo.git(&["fast-import", "--quiet"], &history)?;
         repo.git(&["reset", "-q", "--hard"], "")?;
         let worktree = Self {
             repo,
             files,
+            kind,
             changes: Cell::new(0),
         };
         worktree.ignored()?;
@@ -86,8 +111,24 @@ impl Worktree {
         format!("{},{:03}", self.files / 1_000, self.files % 1_000)
     }
 
+    /// The paths of all files, from the root.
+    pub fn paths(&self) -> impl Iterator<Item = String> {
+        (0..self.files).map(self.kind.path)
+    }
+
+    /// Bytes of all files.
+    pub fn bytes(&self) -> Result<u64> {
+        let size = |n| Ok(fs::metadata(self.file(n))?.len());
+        (0..self.files).map(size).sum()
+    }
+
+    /// Writes a file as it is after so many changes.
+    pub fn rewrite(&self, n: usize, change: usize) -> Result {
+        Ok(fs::write(self.file(n), (self.kind.text)(n, change))?)
+    }
+
     fn file(&self, n: usize) -> PathBuf {
-        self.repo.root().join(path(n))
+        self.repo.root().join((self.kind.path)(n))
     }
 
     /// Changes so many files, all over the worktree and always the same, to what was never there.
@@ -95,9 +136,7 @@ impl Worktree {
         let change = self.changes.get() + 1;
         self.changes.set(change);
         for n in 0..count {
-            let n = n * self.files / count;
-            let changed = format!("{}changed for the {change}th time\n", text(n));
-            fs::write(self.file(n), changed)?;
+            self.rewrite(n * self.files / count, change)?;
         }
         Ok(())
     }
@@ -153,7 +192,7 @@ fn word(n: usize) -> &'static str {
 }
 
 /// Numbers that are the same on every run (splitmix64).
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -164,11 +203,13 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, limit: usize) -> usize {
+    /// One below `limit`.
+    pub fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit as u64) as usize
     }
 
-    fn unit(&mut self) -> f64 {
+    /// From 0 to 1.
+    pub fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
