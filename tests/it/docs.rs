@@ -156,6 +156,17 @@ fn the_discussions_of_the_readme_work_as_they_stand() {
 }
 
 #[test]
+fn the_signals_of_the_readme_work_as_they_stand() {
+    let repo = TestRepo::new();
+    repo.git(&["commit", "-q", "--allow-empty", "-m", "base"]);
+    let mut blocks = blocks("sh").into_iter();
+    let signals = blocks.find(|block| block.contains("signals --health"));
+    let said = shell(&repo, signals.unwrap()).ok();
+    assert!(said.contains("no signals at "), "{said}");
+    assert!(said.contains("test_reachability"), "{said}");
+}
+
+#[test]
 fn the_transactions_of_the_readme_work_as_they_stand() {
     let repo = TestRepo::new();
     let blocks = blocks("sh").into_iter();

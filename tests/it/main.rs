@@ -107,6 +107,8 @@ mod service_load;
 mod service_packaged;
 mod service_slow;
 mod signal_config;
+mod signal_kept;
+mod signal_states;
 mod signal_updates;
 mod signals;
 mod storm;

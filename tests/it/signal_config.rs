@@ -8,10 +8,9 @@ use tonic::transport::Channel;
 
 use crate::{
     harness::{DEADLINE, eventually},
-    signals::{CACHE, Scene, annotate, compute, places, write},
+    signal_states::annotate,
+    signals::{CACHE, FILE, Scene, compute, places, write},
 };
-
-const FILE: &str = "src/cache.rs";
 
 /// A change that every module has something to say of.
 async fn with_all() -> (Scene, Vec<u8>) {
