@@ -72,7 +72,8 @@ async fn once(services: &Arc<Services>) {
 }
 
 fn take_in(services: &Services) -> Result<(), Failure> {
-    let git = services.places.git()?;
+    // Opened anew: what it maps of Git's packs is given back when it is done.
+    let git = GitDir::open(services.repository.common_dir())?;
     let stop = || services.draining.is_cancelled();
     // HEAD comes last: it is what progress is told of.
     let newest = services.store.read(|tx| tx.newest_tree())?;

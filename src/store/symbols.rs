@@ -98,7 +98,11 @@ impl SymbolStore {
     pub fn write(&self) -> Option<SymbolWrites<'_>> {
         let begun = self.opened().and_then(|open| {
             let connection = connect(&self.path)?;
-            connection.execute_batch("PRAGMA cache_size = -16384; BEGIN IMMEDIATE;")?;
+            // A disk that takes nothing is found now, and not after all was looked at.
+            connection.execute_batch(&format!(
+                "PRAGMA cache_size = -8192; PRAGMA user_version = {}; BEGIN IMMEDIATE;",
+                self.edition
+            ))?;
             Ok(SymbolWrites {
                 store: self,
                 connection,

@@ -134,6 +134,17 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Outline> {
     })
 }
 
+/// What stands before a name and the name, where that is a type's or a module's by its looks: `Cache` of
+/// `Cache::get`.
+pub(super) fn qualified(outline: &Outline) -> impl Iterator<Item = String> {
+    let referred = outline.references.iter();
+    referred.filter_map(|it| {
+        let qualifier = it.qualifier.as_deref();
+        let qualifier = qualifier.filter(|it| it.starts_with(char::is_uppercase))?;
+        Some(format!("{qualifier}::{}", it.name))
+    })
+}
+
 /// The last names of what an outline defines, then those of what it refers to.
 pub(super) fn last_names(outline: &Outline) -> impl Iterator<Item = (&str, Used)> {
     let defined = outline.definitions.iter();

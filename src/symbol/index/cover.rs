@@ -17,14 +17,14 @@ use super::{
 use crate::{
     git::{BString, Error, GitDir, ObjectId},
     store::{self, BlobRecord, SymbolReads, SymbolWrites},
-    symbol::{Language, LeftOut, encode, outlines},
+    symbol::{Language, LeftOut, encode, encode::Used, outlines},
 };
 
 /// Files that are looked at before what was found is written.
 const CHUNK: usize = 128;
 /// Names that are put in order and committed at once: in order they go into the database several
 /// times faster, and what is not committed is lost when the process is killed.
-const NAMES_AT_ONCE: usize = 500_000;
+const NAMES_AT_ONCE: usize = 250_000;
 
 /// Whose turn it is to take something in.
 #[derive(Default)]
@@ -361,7 +361,9 @@ fn look_at(git: &GitDir, language: &Language, blob: ObjectId) -> Option<Looked> 
     Some(match looked.ok()? {
         Ok(outline) => {
             let names = encode::last_names(&outline).map(|(name, used)| name_id(name, used));
-            let mut names: Vec<_> = names.collect();
+            let qualified = encode::qualified(&outline);
+            let qualified = qualified.map(|name| name_id(&name, Used::Referred));
+            let mut names: Vec<_> = names.chain(qualified).collect();
             names.sort_unstable();
             names.dedup();
             (BlobRecord::Outline(encode::encode(&outline)), names)

@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Caller,
-    view::{IndexedFile, View},
+    view::{Found, IndexedFile, View},
 };
 use crate::{
     git::Error,
@@ -145,7 +145,7 @@ impl View<'_> {
             others.filter_map(|it| Target::of(&file.path, &file.outline, &it.name))
         });
         let others: Vec<Target> = others.collect();
-        let using = self.using(&target.name, FILES_LIMIT)?;
+        let using = self.who_may_use(path, &target)?;
         found.truncated = using.truncated;
         for file in using
             .files
@@ -170,6 +170,20 @@ impl View<'_> {
                     });
                 }
             }
+        }
+        Ok(found)
+    }
+
+    /// Files with a reference that may mean the target.
+    fn who_may_use(&self, path: &[u8], target: &Target) -> Result<Found, Error> {
+        let is_called_by_type = target.is_method && !target.has_receiver && !target.is_inherited;
+        let Some(owner) = target.owner.as_deref().filter(|_| is_called_by_type) else {
+            return self.using(&target.name, FILES_LIMIT);
+        };
+        // Everything has a `new`: only where it is that of this type is it looked for.
+        let mut found = self.using_of(owner, &target.name, FILES_LIMIT)?;
+        if !found.files.iter().any(|it| it.path == path) {
+            found.files.extend(self.file(path)?);
         }
         Ok(found)
     }

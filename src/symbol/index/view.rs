@@ -8,7 +8,9 @@ use std::{
 use super::{Index, blob_id, name_id, tree_files};
 use crate::{
     git::{BString, Error, GitDir, ObjectId, TreeFiles},
-    symbol::{LeftOut, Looked, Outline, SIZE_LIMIT, encode::Used, language_of, last_name},
+    symbol::{
+        LeftOut, Looked, Outline, Reference, SIZE_LIMIT, encode::Used, language_of, last_name,
+    },
 };
 
 /// Places where a name was ever seen that are looked at for one question.
@@ -117,6 +119,30 @@ impl View<'_> {
         self.having(name, Used::Referred, limit, |outline| {
             outline.references.iter().any(|it| it.name == name)
         })
+    }
+
+    /// Files that use a name right after that of a type, `limit` at most.
+    pub(super) fn using_of(&self, of: &str, name: &str, limit: usize) -> Result<Found, Error> {
+        let qualified = format!("{of}::{name}");
+        self.having(&qualified, Used::Referred, limit, |outline| {
+            let is_of = |it: &Reference| it.qualifier.as_deref() == Some(of);
+            let mut references = outline.references.iter();
+            references.any(|it| it.name == name && is_of(it))
+        })
+    }
+
+    /// A file of the tree, as it is found.
+    pub(super) fn file(&self, path: &[u8]) -> Result<Option<IndexedFile>, Error> {
+        match self.files(|files| files.file(path))? {
+            Some(blob) => self.outline(path).map(|outline| {
+                outline.map(|outline| IndexedFile {
+                    path: path.into(),
+                    blob,
+                    outline,
+                })
+            }),
+            None => Ok(None),
+        }
     }
 
     /// Files that define a name, its last part, `limit` at most.
