@@ -18,6 +18,7 @@ use crate::{
     drop_in::{DropIn, fault},
     fault::{Act, Fault, kinds},
     harness::{DEADLINE, Daemon, HEDDLE, TestRepo},
+    left_out::{commit, write},
     manager::user_manager,
 };
 
@@ -261,4 +262,32 @@ fn a_daemon_with_a_stuck_writer_is_restarted_by_the_watchdog() {
     assert_eq!(hooks["hooks"].as_array().unwrap().len(), 1);
     let after = manager.property(service, "MainPID");
     assert!(after != before && after != "0");
+}
+
+#[test]
+fn how_far_the_index_of_symbols_is_is_told_while_it_is_filled() {
+    let repo = TestRepo::new();
+    for at in 0..3_000 {
+        write(
+            &repo,
+            &format!("m{}/f{at}.rs", at % 9),
+            format!("fn f{at}() {{ f() }}\n"),
+        );
+    }
+    commit(&repo);
+    let ear = Ear::new(&repo);
+    let _daemon = ear.serve(serve(&repo));
+    ear.until("READY=1");
+    let status = ear.until("STATUS=").pop().unwrap();
+    let status = field(&status, "STATUS=").unwrap();
+    assert!(
+        status.contains("symbols of ") && status.contains(" of 3000 files"),
+        "{status}"
+    );
+    loop {
+        let status = ear.until("STATUS=").pop().unwrap();
+        if !field(&status, "STATUS=").unwrap().contains("symbols of ") {
+            break;
+        }
+    }
 }
