@@ -112,8 +112,10 @@ pub fn compare_trees(git: &GitDir, asked: &Compare<'_>) -> Result<Comparison, Er
     if asked.from == asked.to {
         return Ok(Comparison::default());
     }
-    let git_dir = git.local().git_dir().to_owned();
-    let listed = listed(&git_dir, asked)?;
+    let local = git.local();
+    let git_dir = local.git_dir().to_owned();
+    let is_sparse = local.config_snapshot().boolean("core.sparseCheckout") == Some(true);
+    let listed = listed(&git_dir, asked, is_sparse)?;
     let total = listed.len();
     let begin = begin_after(&listed, |change| change.path.as_bstr(), asked.after);
     let mut changes: Vec<FileChange> = listed.into_iter().skip(begin).take(asked.limit).collect();
@@ -151,8 +153,13 @@ pub(super) fn telling_apart(git_dir: &Path, asked: &Compare<'_>) -> Command {
 }
 
 /// Everything that differs, with counts of lines.
-fn listed(git_dir: &Path, asked: &Compare<'_>) -> Result<Vec<FileChange>, Error> {
+fn listed(git_dir: &Path, asked: &Compare<'_>, is_sparse: bool) -> Result<Vec<FileChange>, Error> {
     let mut git = telling_apart(git_dir, asked);
+    // Git reads all of the index for the sake of attributes whose files are not checked out
+    // (gitattributes(5)). It takes an index that is not there for an empty one.
+    if asked.worktree.is_some() && !is_sparse {
+        git.env("GIT_INDEX_FILE", git_dir.join("no-index"));
+    }
     git.args(["-M", "--raw", "--numstat", "-z", "--"]);
     git.args(asked.paths.iter().map(|path| to_os(path.as_bstr())));
     let output = git.output().map_err(cannot_run)?;
