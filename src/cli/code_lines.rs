@@ -81,7 +81,7 @@ impl CodeLines {
             out.line(format_args!("{DIM}{number:>6} │{DIM:#}{}", line.trim_end()))?;
         }
         if last < lines.1 {
-            out.line(format_args!("{DIM}{:>6} ⋮ to line {}{DIM:#}", "", lines.1))?;
+            out.line(format_args!("{DIM}{:>6} … to line {}{DIM:#}", "", lines.1))?;
         }
         Ok(())
     }

@@ -42,6 +42,13 @@ pub(super) struct Shown<'a> {
 }
 
 impl Shown<'_> {
+    /// What the signals are known by that somebody has taken note of.
+    fn noted(&self) -> HashSet<&str> {
+        let acked = self.checks.iter().filter(|check| check.acked);
+        let of_signals = acked.filter(|check| check.check_kind() == CheckKind::RiskSignalAck);
+        of_signals.map(|check| check.check_ref.as_str()).collect()
+    }
+
     /// How many are shown of what is otherwise cut short.
     pub(super) fn most(&self, usual: usize) -> usize {
         if self.all { usize::MAX } else { usual }
@@ -127,12 +134,7 @@ impl Page<'_> {
         }
         self.paper.heading("Look at this first")?;
         let code = CodeLines::at(shown.here, &shown.payload.state_id)?;
-        let noted: HashSet<&str> = shown
-            .checks
-            .iter()
-            .filter(|check| check.acked)
-            .map(|check| check.check_ref.as_str())
-            .collect();
+        let noted = shown.noted();
         for (number, signal) in signals.iter().enumerate() {
             if number > 0 {
                 self.paper.out.line("")?;
@@ -312,10 +314,13 @@ impl Page<'_> {
                 "ask about it",
             ));
         }
-        if let Some(signal) = payload.in_budget_signals.first() {
+        let noted = shown.noted();
+        let mut signals = payload.in_budget_signals.iter().map(|signal| {
             let anchor = signal.anchor.clone().unwrap_or_default();
-            let reference = quoted(&reference(&signal.kind, &anchor));
-            let command = format!("heddle review check --signal {reference}{state}");
+            reference(&signal.kind, &anchor)
+        });
+        if let Some(open) = signals.find(|it| !noted.contains(it.as_str())) {
+            let command = format!("heddle review check --signal {}{state}", quoted(&open));
             commands.push((command, "take note of a signal"));
         }
         let may_read = kinds(payload).any(|kind| kind == ReviewKind::Read);

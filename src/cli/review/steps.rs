@@ -43,7 +43,10 @@ impl Page<'_> {
     fn part(&self, before: usize, steps: &[(&PathSymbolRef, &ReadingStep)]) -> Result<()> {
         let most = self.shown.most(STEPS);
         let shown = &steps[..steps.len().min(most)];
-        let widths = shown.iter().map(|(at, _)| self.name(at).width());
+        let noted = shown
+            .iter()
+            .filter(|(at, step)| !self.notes(at, step).is_empty());
+        let widths = noted.map(|(at, _)| self.name(at).width());
         let width = widths.filter(|width| *width <= NAMES).max().unwrap_or(0);
         let mut file = None;
         for (place, (at, step)) in shown.iter().enumerate() {
