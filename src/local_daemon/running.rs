@@ -258,7 +258,9 @@ impl Running {
                 let size_guard = settings.size_guard();
                 self.services.captures.set_size_guard(size_guard);
                 self.services.hooks.configure(settings.hooks());
-                self.services.pages.require(settings.review.required.clone());
+                self.services
+                    .pages
+                    .require(settings.review.required.clone());
                 self.services
                     .signals
                     .configure(settings.review.signals.clone());

@@ -26,22 +26,6 @@ const UNTESTED: &[&str] = &[
     "scripts",
     "setup.py",
 ];
-/// What the language itself calls, or what is derived from it.
-const IMPLICIT: &[&str] = &[
-    "cmp",
-    "deref",
-    "deref_mut",
-    "deserialize",
-    "drop",
-    "eq",
-    "fmt",
-    "hash",
-    "main",
-    "partial_cmp",
-    "serialize",
-    "toString",
-    "toJSON",
-];
 /// Functions whose callers are looked for, for one; beyond that it is not known whether a test reaches it.
 const LOOKED_AT: usize = 100;
 
@@ -169,7 +153,5 @@ fn is_testable(touched: &Touched<'_>) -> bool {
     let is_line = definition.lines.0 == definition.lines.1;
     let path = shown(&touched.file.path);
     let is_untested = path.split('/').any(|part| UNTESTED.contains(&part));
-    let name = last_name(&definition.name);
-    let is_implicit = IMPLICIT.contains(&name) || name.starts_with("__") && name.ends_with("__");
-    !(is_untested || is_implicit) && (does_something || !(is_declared || is_line))
+    !(is_untested || definition.is_implied) && (does_something || !(is_declared || is_line))
 }

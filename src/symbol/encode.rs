@@ -27,6 +27,7 @@ struct PackedDefinition {
     more: u32,
     parent: u32,
     is_test: bool,
+    is_implied: bool,
     digests: [Digest; 4],
 }
 
@@ -69,6 +70,7 @@ pub(super) fn encode(outline: &Outline) -> Vec<u8> {
         more: it.lines.1.saturating_sub(it.lines.0),
         parent: from_one(it.parent),
         is_test: it.is_test,
+        is_implied: it.is_implied,
         digests: [it.text, it.own, it.shape, it.unnamed],
     });
     let definitions = definitions.collect();
@@ -107,6 +109,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Outline> {
             lines: (it.first, it.first.checked_add(it.more)?),
             parent: definition_at(it.parent)?,
             is_test: it.is_test,
+            is_implied: it.is_implied,
             text,
             own,
             shape,

@@ -66,6 +66,7 @@ struct OpenDefinition {
     places: Range<usize>,
     text: Text,
     is_test: bool,
+    is_implied: bool,
 }
 
 /// Attributes whose definition has not come yet.
@@ -146,6 +147,11 @@ impl Walk<'_> {
         }
         if self.findings.tests.contains(&node.id()) {
             self.mark_test();
+        }
+        if self.findings.implied.contains(&node.id())
+            && let Some(definition) = self.innermost()
+        {
+            definition.is_implied = true;
         }
         if let Some(qualifier) = self.findings.references.remove(&node.id()) {
             self.refer(node, qualifier);
@@ -251,6 +257,7 @@ impl Walk<'_> {
         let parent = around.as_ref().map(|it| it.places.start as u32);
         let mut open = OpenDefinition {
             is_test: around.is_some_and(|it| it.is_test),
+            is_implied: false,
             places: place..place + paths.len(),
             text: Text::default(),
             found,
@@ -268,6 +275,7 @@ impl Walk<'_> {
                 lines: (first_line, last_line(node)),
                 parent,
                 is_test: false,
+                is_implied: false,
                 text: Digest::default(),
                 own: Digest::default(),
                 shape: Digest::default(),
@@ -287,6 +295,7 @@ impl Walk<'_> {
             let own_name = last_name(&definition.name);
             let digests = done.text.digests(own_name, done.found.kind.as_str());
             definition.is_test = done.is_test;
+            definition.is_implied = done.is_implied;
             definition.text = digests.text;
             definition.own = digests.own;
             definition.shape = digests.shape;

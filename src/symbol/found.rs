@@ -35,6 +35,7 @@ pub(super) struct Findings {
     /// What may be a function that is handed on.
     pub handed: HashSet<usize>,
     pub tests: HashSet<usize>,
+    pub implied: HashSet<usize>,
 }
 
 /// Runs the query over the tree.
@@ -81,6 +82,9 @@ fn take(
             }
             Capture::Test => {
                 findings.tests.insert(node.id());
+            }
+            Capture::Implied => {
+                findings.implied.insert(node.id());
             }
             Capture::Ignored => {}
         }

@@ -139,6 +139,9 @@ pub struct Definition {
     pub parent: Option<u32>,
     /// Whether the source marks it as a test, or it lies in such a definition.
     pub is_test: bool,
+    /// Whether it is called without being named: by an operator, a library or the system, as `main` and
+    /// the methods of a trait are.
+    pub is_implied: bool,
     /// All of it, as normalised text: without comments and without regard to white space.
     pub text: Digest,
     /// The same without the definitions in it.

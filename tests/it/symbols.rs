@@ -11,8 +11,9 @@ fn render(outline: &Outline) -> String {
     for it in &outline.definitions {
         let (first, last) = it.lines;
         let test = if it.is_test { " (test)" } else { "" };
+        let implied = if it.is_implied { " (implied)" } else { "" };
         let kind = it.kind.as_str();
-        writeln!(text, "{first}-{last} {kind} {}{test}", it.name).unwrap();
+        writeln!(text, "{first}-{last} {kind} {}{test}{implied}", it.name).unwrap();
         if let Some(parent) = it.parent {
             assert!(outline.definitions[parent as usize].lines.1 >= last);
         }

@@ -24,7 +24,8 @@ pub enum Reach {
         /// The longest way up that was looked at, in calls.
         steps: usize,
     },
-    /// There is more than was to be looked at, and nothing of what was is a test.
+    /// There is more than was to be looked at, or something that is called without being named, and nothing
+    /// of what was looked at is a test.
     Unknown {
         /// Definitions that were looked at.
         callers: usize,
@@ -72,6 +73,7 @@ impl View<'_> {
             let found = self.callers(&ways[at].symbol, CALLERS_LIMIT)?;
             is_all &= !found.truncated;
             for caller in found.callers {
+                is_all &= !caller.is_implied;
                 let symbol = SymbolRef {
                     file: caller.path.to_string(),
                     symbol: caller.symbol.unwrap_or_default(),

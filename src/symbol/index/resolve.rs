@@ -166,6 +166,7 @@ impl View<'_> {
                         path: file.path.clone(),
                         symbol: from.map(|it| it.name.clone()),
                         line: reference.line,
+                        is_implied: from.is_some_and(|it| it.is_implied),
                         is_test: from.is_some_and(|it| it.is_test) || is_test_path(&file.path),
                     });
                 }

@@ -70,6 +70,8 @@ pub struct Caller {
     pub line: u32,
     /// Whether it is in a test, by the source or by the path.
     pub is_test: bool,
+    /// Whether what it is in is called without being named.
+    pub is_implied: bool,
 }
 
 impl View<'_> {

@@ -72,3 +72,5 @@
 
 ; A function of the file that is handed on.
 (argument_list (identifier) @handed)
+
+((function_declarator declarator: (identifier) @implied) (#eq? @implied "main"))

@@ -40,3 +40,8 @@
 
 ; A function of the file that is handed on.
 (argument_list (identifier) @handed)
+
+; What the runtime and the standard library call.
+((function_declaration name: (identifier) @implied) (#match? @implied "^(main|init)$"))
+((method_declaration name: (field_identifier) @implied)
+  (#match? @implied "^(String|Error|Unwrap|Less|Swap|ServeHTTP|Marshal.*|Unmarshal.*)$"))

@@ -60,3 +60,7 @@
 
 ; A function of the file that is handed on.
 (arguments (identifier) @handed)
+
+; What the language calls.
+((method_definition name: (property_identifier) @implied)
+  (#match? @implied "^(toString|toJSON|valueOf)$"))

@@ -27,3 +27,8 @@
 ; A function of the file that is handed on.
 (argument_list (identifier) @handed)
 (argument_list (keyword_argument value: (identifier) @handed))
+
+; What the language calls: __eq__ and the like.
+((function_definition name: (identifier) @implied)
+  (#match? @implied "^__.+__$") (#not-match? @implied "^__(init|new)__$"))
+((function_definition name: (identifier) @implied) (#eq? @implied "main"))

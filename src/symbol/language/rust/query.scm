@@ -80,3 +80,9 @@
 
 ; A function of the file that is handed on.
 (arguments (identifier) @handed)
+
+; What a trait asks for is called through the trait, and often by the language or another crate.
+(impl_item
+  trait: (_)
+  body: (declaration_list (function_item name: (identifier) @implied)))
+(source_file (function_item name: (identifier) @implied) (#eq? @implied "main"))
