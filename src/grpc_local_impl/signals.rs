@@ -35,7 +35,8 @@ impl SignalService for Arc<Services> {
         &self,
         request: Request<v1::ComputeStateSignalsRequest>,
     ) -> Result<Response<v1::ComputeStateSignalsResponse>, Status> {
-        let until = patience(request.metadata()).map(|patience| Instant::now() + patience);
+        let patience = patience(request.metadata()).unwrap_or(PATIENCE);
+        let until = Instant::now() + patience;
         let connection = request.extensions().get::<ConnectionCalls>().cloned();
         let asked = request.into_inner();
         self.check_repository(&asked.repo_path).await?;
@@ -51,7 +52,7 @@ impl SignalService for Arc<Services> {
                 [] => None,
                 prior => Some(resolve(prior, "prior_state_id")?),
             };
-            signals.of(state, prior, until)
+            signals.of(state, prior, Some(until))
         };
         let computed = blocking(compute).await?;
         let now = now_millis();
@@ -112,11 +113,9 @@ fn updates(follow: FollowSignals) -> impl Stream<Item = Result<v1::SignalUpdate,
 }
 
 /// How long the index may be waited for, so that the caller still gets the answer; `None` where the
-/// deadline cannot be counted.
+/// caller set no deadline, or none that can be counted.
 fn patience(metadata: &MetadataMap) -> Option<Duration> {
-    let Some(given) = metadata.get("grpc-timeout") else {
-        return Some(PATIENCE);
-    };
+    let given = metadata.get("grpc-timeout")?;
     let (digits, unit) = given
         .to_str()
         .ok()?
@@ -129,7 +128,7 @@ fn patience(metadata: &MetadataMap) -> Option<Duration> {
         "m" => Duration::from_millis(count),
         "u" => Duration::from_micros(count),
         "n" => Duration::from_nanos(count),
-        _ => return Some(PATIENCE),
+        _ => return None,
     };
     Some(
         timeout

@@ -194,10 +194,7 @@ fn put_in_order(signals: &mut [Signal]) {
         place.unwrap_or(Module::ALL.len())
     };
     // What is equal in all of this keeps its order, which is always the same.
-    signals.sort_by(|one, other| {
-        let key = |it: &Signal| (priority(&it.kind), it.anchor.file.clone(), it.anchor.lines);
-        key(one).cmp(&key(other))
-    });
+    signals.sort_by_cached_key(|it| (priority(&it.kind), it.anchor.file.clone(), it.anchor.lines));
     let mut anchors = HashSet::new();
     let mut left = BUDGET;
     for signal in signals {
