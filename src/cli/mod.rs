@@ -3,7 +3,6 @@
 mod agent;
 mod capture;
 mod changes;
-mod code;
 mod code_lines;
 mod diff;
 mod discuss;
@@ -19,6 +18,7 @@ mod paper;
 mod progress;
 mod restore;
 mod review;
+mod risk;
 mod serve;
 mod service;
 mod shell;

@@ -1,21 +1,23 @@
 //! `heddle signals`: what to look at first in a state.
 
-use std::process::ExitCode;
+use std::{collections::HashSet, process::ExitCode};
 
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
     Common, Result,
-    code::Code,
+    code_lines::CodeLines,
     here::Here,
     link::Link,
-    output::{BOLD, DIM, NOTE, Output, hex, plural, printable, short},
+    output::{DIM, Output, hex, plural, short},
+    paper::Paper,
+    risk::{Signals, as_json, is_visible},
     words::resolve,
 };
 use crate::grpc_local_impl::proto::v1::{
     ComputeStateSignalsRequest, ComputeStateSignalsResponse, GetRepoSignalHealthRequest,
-    RiskSignal, SignalAnchor, signal_service_client::SignalServiceClient,
+    signal_service_client::SignalServiceClient,
 };
 
 const EXAMPLES: &str = "\
@@ -53,11 +55,6 @@ pub(super) struct SignalsArgs {
     )]
     window: u32,
 }
-
-/// Lines of code that are shown of one signal.
-const LINES: usize = 5;
-/// Letters of a line of a reason.
-const WIDTH: usize = 76;
 
 fn client(link: Link) -> SignalServiceClient<Link> {
     SignalServiceClient::new(link)
@@ -101,20 +98,19 @@ fn print(
     answer: &ComputeStateSignalsResponse,
     all: bool,
 ) -> Result<()> {
-    let code = Code::at(here.repository(), state_id)?;
+    let paper = Paper::new(out);
     let shown = answer.signals.iter().filter(|it| all || is_visible(it));
-    let mut count = 0;
-    for signal in shown {
-        if count > 0 {
-            out.line("")?;
-        }
-        print_signal(out, code.as_ref(), signal)?;
-        count += 1;
-    }
+    let hidden = answer.signals.len() - shown.clone().count();
+    let printed = Signals {
+        paper: &paper,
+        here,
+        code: CodeLines::at(here, state_id)?,
+        noted: HashSet::new(),
+    };
+    printed.print(shown)?;
     if answer.signals.is_empty() {
         out.line(format_args!("no signals at {}", short(state_id)))?;
     }
-    let hidden = answer.signals.len() - count;
     if hidden > 0 {
         let more = plural(hidden as u64, "more signal", "more signals");
         out.line(format_args!(
@@ -128,84 +124,6 @@ fn print(
         );
     }
     Ok(())
-}
-
-/// A signal: what and where, why, and the code that it is about.
-pub(super) fn print_signal(out: &Output, code: Option<&Code>, signal: &RiskSignal) -> Result<()> {
-    let anchor = signal.anchor.clone().unwrap_or_default();
-    let by = match signal.producer_module.as_str() {
-        module if module == signal.kind => String::new(),
-        other => format!("  {DIM}by {}{DIM:#}", printable(other)),
-    };
-    out.line(format_args!(
-        "{NOTE}{}{NOTE:#}  {BOLD}{}{BOLD:#}{by}",
-        printable(&signal.kind),
-        printable(&place(&anchor)),
-    ))?;
-    for line in wrapped(&printable(&signal.reason), WIDTH) {
-        out.line(format_args!("  {line}"))?;
-    }
-    let lines = (anchor.start_line, anchor.end_line);
-    let code = code.map(|code| code.lines(&anchor.file, lines, LINES));
-    for line in code.unwrap_or_default() {
-        out.line(format_args!("    {DIM}{line}{DIM:#}"))?;
-    }
-    Ok(())
-}
-
-fn is_visible(signal: &RiskSignal) -> bool {
-    signal.visibility == "visible"
-}
-
-fn place(anchor: &SignalAnchor) -> String {
-    let line = match anchor.start_line {
-        0 => String::new(),
-        line => format!(" (line {line})"),
-    };
-    match (anchor.file.as_str(), anchor.symbol.as_str()) {
-        ("", _) => "the whole change".to_owned(),
-        (file, "") => format!("{file}{line}"),
-        (file, symbol) => format!("{file}:{symbol}{line}"),
-    }
-}
-
-/// A text in lines that are not wider than this where a word allows it.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    let mut used = 0;
-    for word in text.split(' ') {
-        let length = word.chars().count();
-        if used > 0 && used + 1 + length > width {
-            lines.push(String::new());
-            used = 0;
-        }
-        if let Some(line) = lines.last_mut() {
-            if used > 0 {
-                line.push(' ');
-                used += 1;
-            }
-            line.push_str(word);
-            used += length;
-        }
-    }
-    lines
-}
-
-fn as_json(signal: &RiskSignal) -> Value {
-    let anchor = signal.anchor.clone().unwrap_or_default();
-    json!({
-        "kind": signal.kind,
-        "anchor": {
-            "file": anchor.file,
-            "symbol": anchor.symbol,
-            "start_line": anchor.start_line,
-            "end_line": anchor.end_line,
-        },
-        "reason": signal.reason,
-        "producer_module": signal.producer_module,
-        "producer_version": signal.producer_version,
-        "visibility": signal.visibility,
-    })
 }
 
 async fn health(out: &Output, here: &Here, window: u32) -> Result {

@@ -138,6 +138,15 @@ pub(super) fn symbol(here: &Here, written: &str) -> Result<SymbolRef> {
     })
 }
 
+/// A symbol or a file as [`symbol`] reads it.
+pub(super) fn place(here: &Here, file: &str, symbol: &str) -> String {
+    SymbolRef {
+        file: here.shown(file),
+        symbol: symbol.to_owned(),
+    }
+    .to_string()
+}
+
 /// Whether a state, the newest without one, has something at a path where the worktree has nothing.
 async fn is_in(here: &Here, path: &OsStr, state: Option<&str>) -> Result<bool> {
     let target = state.map(|state| RestoreTarget {

@@ -13,17 +13,17 @@ use super::{
         here::Here,
         output::{BAD, BOLD, DIM, GOOD, NOTE, Output, ago, plural, printable, short},
         paper::Paper,
+        risk,
+        words::place,
     },
-    show::{alone, kind_name, kinds, parts, place, reference, signals},
+    show::{alone, kind_name, kinds, parts, signals},
     signatures::{said, seconds, symbols, word},
 };
 use crate::grpc_local_impl::proto::v1::{
     AnchoredDiscussion, CheckKind, DiscussionTurn, PathSymbolRef, ReadingStep, ReviewCheckAck,
-    ReviewKind, ReviewPayload, ReviewSignature, RiskSignal, StepChange,
+    ReviewKind, ReviewPayload, ReviewSignature, StepChange,
 };
 
-/// Lines of code that are shown of a visible signal, and of a hidden one.
-const CODE: [usize; 2] = [8, 3];
 /// Lines of the narrative, and of one turn of a discussion.
 const NARRATIVE: usize = 24;
 const TURN: usize = 3;
@@ -133,42 +133,13 @@ impl Page<'_> {
             return Ok(());
         }
         self.paper.heading("Look at this first")?;
-        let code = CodeLines::at(shown.here, &shown.payload.state_id)?;
-        let noted = shown.noted();
-        for (number, signal) in signals.iter().enumerate() {
-            if number > 0 {
-                self.paper.out.line("")?;
-            }
-            self.signal(&code, signal, &noted)?;
-        }
-        Ok(())
-    }
-
-    fn signal(&self, code: &CodeLines, signal: &RiskSignal, noted: &HashSet<&str>) -> Result<()> {
-        let shown = self.shown;
-        let anchor = signal.anchor.clone().unwrap_or_default();
-        let is_visible = signal.visibility == "visible";
-        let (mark, style) = match is_visible {
-            true => ('!', NOTE),
-            false => ('·', DIM),
+        let printed = risk::Signals {
+            paper: &self.paper,
+            here: shown.here,
+            code: CodeLines::at(shown.here, &shown.payload.state_id)?,
+            noted: shown.noted(),
         };
-        let place = match anchor.file.as_str() {
-            "" => "the whole change".to_owned(),
-            file => place(shown.here, file, &anchor.symbol),
-        };
-        let is_noted = noted.contains(reference(&signal.kind, &anchor).as_str());
-        let note = if is_noted { "  taken note of" } else { "" };
-        let (kind, place) = (printable(&signal.kind), printable(&place));
-        self.paper.out.line(format_args!(
-            "{style}{mark} {kind}{style:#}  {BOLD}{place}{BOLD:#}{DIM}{note}{DIM:#}"
-        ))?;
-        self.paper.paragraph(2, Style::new(), &signal.reason)?;
-        let lines = (anchor.start_line, anchor.end_line);
-        let most = CODE[usize::from(!is_visible)];
-        if lines.0 > 0 {
-            code.print(self.paper.out, &anchor.file, lines, most)?;
-        }
-        Ok(())
+        printed.print(signals)
     }
 
     fn discussions(&self) -> Result<()> {
@@ -315,10 +286,7 @@ impl Page<'_> {
             ));
         }
         let noted = shown.noted();
-        let mut signals = payload.in_budget_signals.iter().map(|signal| {
-            let anchor = signal.anchor.clone().unwrap_or_default();
-            reference(&signal.kind, &anchor)
-        });
+        let mut signals = payload.in_budget_signals.iter().map(risk::reference);
         if let Some(open) = signals.find(|it| !noted.contains(it.as_str())) {
             let command = format!("heddle review check --signal {}{state}", quoted(&open));
             commands.push((command, "take note of a signal"));

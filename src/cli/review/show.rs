@@ -6,20 +6,15 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    super::{Common, Result, discuss, here::Here, output::hex},
+    super::{Common, Result, discuss, output::hex, risk},
     STATE, client,
     page::{Shown, print},
     signatures::{check_as_json, checks, signature_as_json, signatures},
     state,
 };
-use crate::{
-    grpc_local_impl::proto::v1::{
-        AnchoredDiscussion, Discussion, GetReviewPayloadRequest, PathSymbolRef,
-        ReadingOrderPartition, ReadingStep, ReviewKind, ReviewPayload, RiskSignal, SignalAnchor,
-        StepChange,
-    },
-    review::signal_reference,
-    symbol::SymbolRef,
+use crate::grpc_local_impl::proto::v1::{
+    AnchoredDiscussion, Discussion, GetReviewPayloadRequest, PathSymbolRef, ReadingOrderPartition,
+    ReadingStep, ReviewKind, ReviewPayload, RiskSignal, StepChange,
 };
 
 const EXAMPLES: &str = "\
@@ -99,15 +94,6 @@ pub(super) fn signals<'a>(shown: &'a Shown<'_>) -> &'a [RiskSignal] {
     }
 }
 
-/// What a signal is known by when it is taken note of.
-pub(super) fn reference(kind: &str, anchor: &SignalAnchor) -> String {
-    let place = SymbolRef {
-        file: anchor.file.clone(),
-        symbol: anchor.symbol.clone(),
-    };
-    signal_reference(kind, &place)
-}
-
 /// A discussion of the page as one by itself, which is shown in the same way.
 pub(super) fn alone(anchored: &AnchoredDiscussion) -> Discussion {
     let anchored = anchored.clone();
@@ -147,7 +133,7 @@ fn as_json(shown: &Shown<'_>) -> Value {
     for (name, steps) in parts(&partition) {
         page[name] = steps.into_iter().map(step_as_json).collect();
     }
-    page["signals"] = signals(shown).iter().map(signal_as_json).collect();
+    page["signals"] = signals(shown).iter().map(risk::as_json).collect();
     page["discussions"] = payload.discussions.iter().map(discussion_as_json).collect();
     page["signatures"] = shown.signatures.iter().map(signature_as_json).collect();
     page["checks"] = shown.checks.iter().map(check_as_json).collect();
@@ -202,22 +188,6 @@ fn change(step: &ReadingStep) -> &'static str {
     }
 }
 
-fn signal_as_json(signal: &RiskSignal) -> Value {
-    let anchor = signal.anchor.clone().unwrap_or_default();
-    json!({
-        "kind": signal.kind,
-        "reference": reference(&signal.kind, &anchor),
-        "file": anchor.file,
-        "symbol": anchor.symbol,
-        "start_line": anchor.start_line,
-        "end_line": anchor.end_line,
-        "reason": signal.reason,
-        "producer_module": signal.producer_module,
-        "producer_version": signal.producer_version,
-        "visibility": signal.visibility,
-    })
-}
-
 fn discussion_as_json(anchored: &AnchoredDiscussion) -> Value {
     let mut discussion = discuss::as_json(&alone(anchored));
     // A page does not say them.
@@ -226,13 +196,4 @@ fn discussion_as_json(anchored: &AnchoredDiscussion) -> Value {
         fields.remove("opened_on");
     }
     discussion
-}
-
-/// The place of a symbol or a file as it is written from the current folder.
-pub(super) fn place(here: &Here, file: &str, symbol: &str) -> String {
-    let file = here.shown(file);
-    match symbol {
-        "" => file,
-        symbol => format!("{file}:{symbol}"),
-    }
 }

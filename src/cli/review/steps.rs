@@ -7,10 +7,11 @@ use super::{
     super::{
         Result,
         output::{BAD, BOLD, DIM, GOOD, NOTE, printable},
+        words::place,
         wrap::cut,
     },
     page::Page,
-    show::{parts, place},
+    show::parts,
 };
 use crate::grpc_local_impl::proto::v1::{PathSymbolRef, ReadingStep, StepChange};
 
