@@ -211,6 +211,8 @@ fn symbols(index: &IndexProgress) -> String {
     }
     if index.to_do > 0 {
         text += &format!("; {} to look at", index.to_do);
+    } else if index.running {
+        text += "; being written";
     } else if !index.whole {
         text += "; not all of HEAD is in";
     }

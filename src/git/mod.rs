@@ -71,6 +71,6 @@ pub use revision::NotAState;
 pub use scan::{DEFAULT_SIZE_GUARD, LeftOut, ScanError, Scanned, Scanner};
 pub use signing::{SigningConfig, SigningKey};
 pub use state_id::StateId;
-pub use tree_files::{InFolder, TreeFiles};
+pub use tree_files::{InFolder, Rules, TreeFiles};
 pub use user_index::{IndexError, IndexUpdate, SavedIndex, sweep_indexes};
 pub use worktrees::{Worktree, version};

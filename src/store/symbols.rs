@@ -100,7 +100,7 @@ impl SymbolStore {
             let connection = connect(&self.path)?;
             // A disk that takes nothing is found now, and not after all was looked at.
             connection.execute_batch(&format!(
-                "PRAGMA cache_size = -8192; PRAGMA user_version = {}; BEGIN IMMEDIATE;",
+                "PRAGMA cache_size = -2048; PRAGMA user_version = {}; BEGIN IMMEDIATE;",
                 self.edition
             ))?;
             Ok(SymbolWrites {

@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Language, Outlines, encode::Used, language};
 use crate::{
-    git::{ObjectId, TreeFiles},
+    git::{Error, GitDir, ObjectId, TreeFiles},
     store::SymbolStore,
 };
 
@@ -171,6 +171,6 @@ fn name_id(name: &str, used: Used) -> i64 {
 }
 
 /// The files of a tree, with the attributes that matter here.
-fn tree_files(git: &crate::git::GitDir, tree: ObjectId) -> Result<TreeFiles, crate::git::Error> {
+fn tree_files(git: &GitDir, tree: ObjectId) -> Result<TreeFiles, Error> {
     TreeFiles::new(git, tree, &super::left_out::ATTRIBUTES)
 }

@@ -5,7 +5,7 @@ use std::{cell::Cell, rc::Rc, vec};
 
 use super::{Counts, folder_id, tree_files};
 use crate::{
-    git::{BString, Error, GitDir, InFolder, ObjectId, TreeFiles},
+    git::{BString, Error, GitDir, InFolder, ObjectId, Rules, TreeFiles},
     store::{self, SymbolReads},
     symbol::{Language, LeftOut, language_of},
 };
@@ -50,7 +50,7 @@ struct Open {
     folder: Folder,
     path: BString,
     inside: vec::IntoIter<InFolder>,
-    rules: Vec<(usize, ObjectId)>,
+    rules: Rules,
 }
 
 /// Why a walk ends early.
