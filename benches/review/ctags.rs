@@ -13,24 +13,23 @@ use crate::{
     shared::{samples::micros, worktree::Worktree},
 };
 
-/// Whether it is installed.
-pub fn is_there() -> bool {
-    let version = Command::new("ctags").arg("--version").output();
-    version.is_ok_and(|said| said.stdout.starts_with(b"Universal Ctags"))
-}
-
-/// One run over all files of a worktree, with one thread, as it has no more.
+/// Runs over all files of a worktree, with one thread, as it has no more.
 pub struct Ctags<'a> {
     worktree: &'a Worktree,
     list: PathBuf,
 }
 
 impl<'a> Ctags<'a> {
-    /// Writes down which files.
-    pub fn new(worktree: &'a Worktree) -> Result<Self> {
+    /// Writes down which files; `None`, and says so, where it is not installed.
+    pub fn find(worktree: &'a Worktree) -> Result<Option<Self>> {
+        let version = Command::new("ctags").arg("--version").output();
+        if !version.is_ok_and(|said| said.stdout.starts_with(b"Universal Ctags")) {
+            eprintln!("  skipped: ctags: install universal-ctags to compare with it");
+            return Ok(None);
+        }
         let list = worktree.repo.root().join("home/files");
         fs::write(&list, worktree.paths().collect::<Vec<_>>().join("\n"))?;
-        Ok(Self { worktree, list })
+        Ok(Some(Self { worktree, list }))
     }
 
     /// Microseconds for a file of tags.

@@ -91,8 +91,7 @@ impl Reviewed {
             ours.daemon.stop()?;
         }
         for ends in ["", "-wal", "-shm"] {
-            let index = self.store().join(format!("symbols.db{ends}"));
-            match fs::remove_file(index) {
+            match fs::remove_file(self.index(ends)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
                 _ => {}
             }
@@ -122,10 +121,11 @@ impl Reviewed {
         })
     }
 
-    /// Megabytes of the index on disk.
-    pub fn index_size(&self) -> Result<f64> {
-        let index = fs::metadata(self.store().join("symbols.db"))?;
-        Ok(index.len() as f64 / 1e6)
+    /// Megabytes of the index on disk, with its log.
+    pub fn index_size(&self) -> f64 {
+        let sizes = ["", "-wal"].map(|ends| fs::metadata(self.index(ends)));
+        let [database, log] = sizes.map(|found| found.map_or(0, |it| it.len()));
+        (database + log) as f64 / 1e6
     }
 
     /// The most memory that the daemon had since it was started, in MiB.
@@ -159,8 +159,9 @@ impl Reviewed {
         ask(ours.as_ref().ok_or("no daemon was started")?)
     }
 
-    fn store(&self) -> PathBuf {
-        self.worktree.repo.root().join(".git/heddle")
+    fn index(&self, ends: &str) -> PathBuf {
+        let store = self.worktree.repo.root().join(".git/heddle");
+        store.join(format!("symbols.db{ends}"))
     }
 }
 

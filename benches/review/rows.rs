@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::{
     Result,
-    ctags::{self, Ctags},
+    ctags::Ctags,
     reviewed::{Asked, Reviewed},
     shared::{
         bench::{Bench, Group},
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What is measured, by name.
-pub const GROUPS: &[Group] = &[("cold", cold), ("warm", warm)];
+pub const GROUPS: &[Group] = &[("sources", sources)];
 
 /// Files of the small repository, and of the large one.
 const SMALL: usize = 1_000;
@@ -23,87 +23,72 @@ const LARGE: usize = 50_000;
 /// Turns of the large one without an index: each takes long.
 const LONG_TURNS: usize = 3;
 
+fn sources(bench: &Bench, table: &mut Table) -> Result {
+    let small = Reviewed::create(bench.path(), "small", SMALL)?;
+    cold(table, &small, bench.turns())?;
+    let large = Reviewed::create(bench.path(), "large", bench.of(LARGE))?;
+    cold(table, &large, bench.of(LONG_TURNS))?;
+    warm(table, &small, &large, bench.turns() * 2)
+}
+
 /// A daemon that finds no index: how fast it makes one, and how long a call waits meanwhile.
-fn cold(bench: &Bench, table: &mut Table) -> Result {
-    let has_ctags = ctags::is_there();
-    if !has_ctags {
-        eprintln!("  skipped: to ctags: install universal-ctags to compare with it");
-    }
-    for (files, turns) in [(SMALL, bench.turns()), (bench.of(LARGE), LONG_TURNS)] {
-        let reviewed = Reviewed::create(bench.path(), &format!("cold-{files}"), files)?;
-        let ctags = Ctags::new(&reviewed.worktree)?;
+fn cold(table: &mut Table, reviewed: &Reviewed, turns: usize) -> Result {
+    let ctags = Ctags::find(&reviewed.worktree)?;
+    reviewed.start()?;
+    reviewed.capture()?;
+    let mut waited = Asked::ALL.map(|_| Vec::new());
+    let mut turn = 0;
+    let theirs = || ctags.as_ref().map_or(Ok(f64::NAN), Ctags::run);
+    let ours = || {
+        let asked = turn % Asked::ALL.len();
+        turn += 1;
+        reviewed.forget()?;
+        let began = Instant::now();
         reviewed.start()?;
-        reviewed.capture()?;
-        let mut waited = Asked::ALL.map(|_| Vec::new());
-        let mut turn = 0;
-        let theirs = || match has_ctags {
-            true => ctags.run(),
-            false => Ok(f64::NAN),
-        };
-        let ours = || {
-            let asked = turn % Asked::ALL.len();
-            turn += 1;
-            reviewed.forget()?;
-            let began = Instant::now();
-            reviewed.start()?;
-            waited[asked].push(reviewed.ask(Asked::ALL[asked])?);
-            reviewed.wait_for_index()?;
-            Ok(micros(began.elapsed()))
-        };
-        let taken = alternate(turns, theirs, ours)?;
-        let rate = |took: f64| reviewed.bytes / took;
-        let rates: Vec<_> = taken.iter().map(|it| (rate(it.0), rate(it.1))).collect();
-        let ((theirs, ours), ratio) = medians(&rates);
-        let (shown, unit) = (reviewed.worktree.shown(), Unit::MegabytesPerSecond);
-        let megabytes = reviewed.bytes / 1e6;
-        let what = format!("index of {shown} files, {megabytes:.0} MB");
-        if has_ctags {
+        waited[asked].push(reviewed.ask(Asked::ALL[asked])?);
+        reviewed.wait_for_index()?;
+        Ok(micros(began.elapsed()))
+    };
+    let taken = alternate(turns, theirs, ours)?;
+    let rate = |took: f64| reviewed.bytes / took;
+    let rates: Vec<_> = taken.iter().map(|it| (rate(it.0), rate(it.1))).collect();
+    let (sides, ratio) = medians(&rates);
+    let (shown, unit) = (reviewed.worktree.shown(), Unit::MegabytesPerSecond);
+    let what = format!("index of {shown} files, {:.0} MB", reviewed.bytes / 1e6);
+    match ctags {
+        Some(_) => {
             let what = format!("{what}, to ctags");
-            table.ratio(&what, unit, (theirs, ours), ratio, Target::Told);
-        } else {
-            table.value(&what, unit, ours, Target::Told);
+            table.ratio(&what, unit, sides, ratio, Target::Told);
         }
-        let size = reviewed.index_size()?;
-        table.value(
-            &format!("{what}: its size"),
-            Unit::Megabytes,
-            size,
-            Target::Told,
-        );
-        if let Some(peak) = reviewed.peak()? {
-            let what = format!("{what}: peak memory");
-            table.value(&what, Unit::Mebibytes, peak, Target::Told);
-        }
-        for (asked, waited) in Asked::ALL.iter().zip(waited) {
-            let what = format!("{}, 1 of {shown}, without an index", asked.name());
-            table.value(&what, Unit::Micros, median(waited), Target::Told);
-        }
+        None => table.value(&what, unit, sides.1, Target::Told),
+    }
+    let mut told = |what: &str, unit, value| table.value(what, unit, value, Target::Told);
+    let (size, unit) = (reviewed.index_size(), Unit::Megabytes);
+    told(&format!("{what}: its size"), unit, size);
+    if let Some(peak) = reviewed.peak()? {
+        told(&format!("{what}: peak memory"), Unit::Mebibytes, peak);
+    }
+    for (asked, waited) in Asked::ALL.iter().zip(waited) {
+        let what = format!("{}, 1 of {shown}, without an index", asked.name());
+        told(&what, Unit::Micros, median(waited));
     }
     Ok(())
 }
 
 /// A call on a change of one file that was just captured, with everything else indexed.
-fn warm(bench: &Bench, table: &mut Table) -> Result {
-    let small = Reviewed::create(bench.path(), "small", SMALL)?;
-    let large = Reviewed::create(bench.path(), "large", bench.of(LARGE))?;
-    let both = [&small, &large];
-    for reviewed in both {
-        reviewed.start()?;
-        reviewed.wait_for_index()?;
-    }
+fn warm(table: &mut Table, small: &Reviewed, large: &Reviewed, turns: usize) -> Result {
     let ask = |reviewed: &Reviewed, asked| {
         reviewed.capture()?;
         reviewed.ask(asked)
     };
     for asked in Asked::ALL {
-        for reviewed in both {
+        for reviewed in [small, large] {
             ask(reviewed, asked)?;
         }
-        let turns = bench.turns() * 2;
-        let taken = alternate(turns, || ask(&small, asked), || ask(&large, asked))?;
+        let taken = alternate(turns, || ask(small, asked), || ask(large, asked))?;
         let (sides, ratio) = medians(&taken);
         let name = asked.name();
-        for (reviewed, took) in both.iter().zip([sides.0, sides.1]) {
+        for (reviewed, took) in [(small, sides.0), (large, sides.1)] {
             let what = format!("{name}, 1 of {}, p50", reviewed.worktree.shown());
             table.value(&what, Unit::Micros, took, Target::UpTo(10_000.0));
         }
