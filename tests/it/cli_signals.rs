@@ -27,10 +27,10 @@ fn signals_are_shown_with_their_code_and_the_hidden_ones_when_asked_for() {
     let intent = "Swap\n\nself-flag: one\nself-flag: two";
     repo.heddle(["capture", "-m", intent]).ok();
     let shown = repo.heddle(["signals"]).ok();
-    let expected = "self_flagged_uncertainty  the whole change\n  its author flagged it: “one”;";
+    let expected = "! self_flagged_uncertainty  the whole change\n  its author flagged it: “one”;";
     assert!(shown.starts_with(expected), "{shown}");
     assert!(
-        shown.contains("test_reachability  src/cache.rs:Cache::swap (line 23)\n  it is new"),
+        shown.contains("test_reachability  src/cache.rs:Cache::swap\n  it is new"),
         "{shown}"
     );
     assert!(
