@@ -43,6 +43,7 @@ pub fn outline(language: &Language, source: &[u8]) -> Outline {
         kinds: Vec::new(),
         leading: None,
         handed: Vec::new(),
+        imported: HashSet::new(),
         said_whole: 0,
     };
     walk.outline.broken = tree.root_node().has_error();
@@ -87,8 +88,10 @@ struct Walk<'a> {
     /// The kinds of the nodes that the walk is in.
     kinds: Vec<u16>,
     leading: Option<Leading>,
-    /// References, by their places, that are none unless a function of the file is called so.
+    /// References, by their places, that are none unless a function of the file is called so, or what is
+    /// imported.
     handed: Vec<usize>,
+    imported: HashSet<String>,
     /// Up to where the text was taken in whole, as that of a string is.
     said_whole: usize,
 }
@@ -158,6 +161,10 @@ impl Walk<'_> {
         } else if self.findings.handed.contains(&node.id()) {
             self.handed.push(self.outline.references.len());
             self.refer(node, None);
+        }
+        if self.findings.imported.contains(&node.id()) && self.imported.len() < DEFINITION_LIMIT {
+            let name = text(self.source, &node.byte_range());
+            self.imported.insert(name);
         }
         let is_leaf = node.child_count() == 0;
         if is_leaf || class == Class::Literal {
@@ -340,7 +347,7 @@ impl Walk<'_> {
         self.outline.references.retain(|it| {
             let is_handed = handed.next_if_eq(&at).is_some();
             at += 1;
-            !is_handed || functions.contains(&it.name[..])
+            !is_handed || functions.contains(&it.name[..]) || self.imported.contains(&it.name)
         });
     }
 

@@ -36,6 +36,8 @@ pub(super) struct Findings {
     pub handed: HashSet<usize>,
     pub tests: HashSet<usize>,
     pub implied: HashSet<usize>,
+    /// Names that come from other files.
+    pub imported: HashSet<usize>,
 }
 
 /// Runs the query over the tree.
@@ -82,6 +84,9 @@ fn take(
             }
             Capture::Test => {
                 findings.tests.insert(node.id());
+            }
+            Capture::Imported => {
+                findings.imported.insert(node.id());
             }
             Capture::Implied => {
                 findings.implied.insert(node.id());

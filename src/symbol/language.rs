@@ -5,7 +5,7 @@
 //! A query's captures: `@definition.KIND` with its `@name`, and where it has them `@body` (what a
 //! user of it does not see) and `@owner` (what it belongs to without lying in it); `@container` with
 //! its `@name` (gives names to what lies in it, and is no definition itself); `@reference` with its
-//! `@qualifier`; `@handed` (a reference, if a function of the file is called so); `@test` (what lies
+//! `@qualifier`; `@handed` (a reference, if a function of the file is called so, or what is `@imported`); `@test` (what lies
 //! beside it, or the definition that it is part of, is a test); `@implied` (the definition that it is part
 //! of is called without being named). Where more than one pattern finds a name, the first pattern tells its
 //! kind, and the outermost node is the definition.
@@ -81,6 +81,7 @@ pub(super) enum Capture {
     Qualifier,
     Test,
     Implied,
+    Imported,
     /// Named for a predicate only: it begins with `_`.
     Ignored,
 }
@@ -97,6 +98,7 @@ impl Capture {
             "qualifier" => Self::Qualifier,
             "test" => Self::Test,
             "implied" => Self::Implied,
+            "imported" => Self::Imported,
             _ if name.starts_with('_') => Self::Ignored,
             _ => Self::Definition(Kind::of(name.strip_prefix("definition.")?)?),
         })

@@ -71,6 +71,10 @@
   function: (field_expression argument: (_) @qualifier field: (field_identifier) @reference))
 
 ; A function of the file that is handed on.
+(initializer_list (identifier) @handed)
+(initializer_pair value: (identifier) @handed)
+(assignment_expression right: (identifier) @handed)
+(pointer_expression argument: (identifier) @handed)
 (argument_list (identifier) @handed)
 
 ((function_declarator declarator: (identifier) @implied) (#eq? @implied "main"))

@@ -39,6 +39,7 @@
 ((function_declaration name: (identifier) @test) (#match? @test "^(Test|Benchmark|Fuzz|Example)"))
 
 ; A function of the file that is handed on.
+(literal_element (identifier) @handed)
 (argument_list (identifier) @handed)
 
 ; What the runtime and the standard library call.

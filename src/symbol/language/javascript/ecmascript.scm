@@ -58,7 +58,11 @@
 (new_expression
   constructor: (member_expression object: (_) @qualifier property: (property_identifier) @reference))
 
-; A function of the file that is handed on.
+; A function of the file, or one that it imports, that is handed on.
+(pair value: (identifier) @handed)
+(shorthand_property_identifier) @handed
+(array (identifier) @handed)
+(import_specifier name: (identifier) @imported)
 (arguments (identifier) @handed)
 
 ; What the language calls.

@@ -24,7 +24,11 @@
 ((function_definition name: (identifier) @test) (#match? @test "^test_"))
 ((class_definition name: (identifier) @test) (#match? @test "^Test"))
 
-; A function of the file that is handed on.
+; A function of the file, or one that it imports, that is handed on.
+(pair value: (identifier) @handed)
+(list (identifier) @handed)
+(tuple (identifier) @handed)
+(import_from_statement name: (dotted_name (identifier) @imported))
 (argument_list (identifier) @handed)
 (argument_list (keyword_argument value: (identifier) @handed))
 

@@ -78,8 +78,15 @@
 ((attribute (identifier) @_cfg arguments: (token_tree . "(" . (identifier) @test . ")"))
   (#eq? @_cfg "cfg") (#eq? @test "test"))
 
-; A function of the file that is handed on.
+; A function of the file, or one that it imports, that is handed on.
 (arguments (identifier) @handed)
+(arguments (generic_function function: (identifier) @handed))
+(field_initializer value: (identifier) @handed)
+(field_initializer value: (generic_function function: (identifier) @handed))
+(array_expression (identifier) @handed)
+(use_list (identifier) @imported)
+(use_list (scoped_identifier name: (identifier) @imported))
+(use_declaration argument: (scoped_identifier name: (identifier) @imported))
 
 ; What a trait asks for is called through the trait, and often by the language or another crate.
 (impl_item
