@@ -8,16 +8,14 @@ use std::{
 };
 
 use heddle_agent::grpc_local_impl::proto::{
-    local::GetStatusRequest,
+    local::{GetStatusRequest, daemon_service_client::DaemonServiceClient},
     v1::{
         ComputeStateSignalsRequest, GetReviewPayloadRequest,
         signal_service_client::SignalServiceClient,
         state_review_service_client::StateReviewServiceClient,
     },
 };
-use http::uri::PathAndQuery;
-use tonic::{Request, client::Grpc, transport::Channel};
-use tonic_prost::ProstCodec;
+use tonic::transport::Channel;
 
 use crate::{
     Result,
@@ -165,26 +163,10 @@ impl Reviewed {
     }
 }
 
-/// What `GetStatus` tells of the index, apart from all else.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Status {
-    #[prost(message, optional, tag = "14")]
-    index: Option<IndexProgress>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct IndexProgress {
-    #[prost(bool, tag = "7")]
-    whole: bool,
-}
-
 /// Whether the daemon has indexed everything.
 async fn is_indexed(channel: Channel) -> Result<bool> {
-    let mut client = Grpc::new(channel);
-    client.ready().await?;
-    let path = PathAndQuery::from_static("/heddle.local.v1.DaemonService/GetStatus");
-    let request = Request::new(GetStatusRequest::default());
-    let codec = ProstCodec::<_, Status>::default();
-    let status = client.unary(request, path, codec).await?.into_inner();
-    Ok(status.index.is_some_and(|index| index.whole))
+    let mut client = DaemonServiceClient::new(channel);
+    let status = client.get_status(GetStatusRequest::default()).await?;
+    let index = status.into_inner().index;
+    Ok(index.is_some_and(|index| index.whole))
 }

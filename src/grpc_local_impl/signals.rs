@@ -1,16 +1,13 @@
 //! `heddle.v1.SignalService`: what a reviewer does well to look at first.
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{pin::Pin, sync::Arc};
 
 use futures_util::{Stream, stream};
-use tonic::{Request, Response, Status, metadata::MetadataMap};
+use tonic::{Request, Response, Status};
 
 use super::{
     ConnectionCalls, Services,
+    deadline::answer_by,
     large::fitting,
     proto::v1::{self, signal_service_server::SignalService},
     time::at_millis,
@@ -21,12 +18,6 @@ use crate::{
     thread::state_of_id,
 };
 
-/// How long the index is waited for where the caller set no deadline.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// What an answer needs beyond the index, for the caller to get it before giving up: a part of the
-/// deadline, and so much at least.
-const MARGIN: Duration = Duration::from_millis(50);
-
 type Updates = Pin<Box<dyn Stream<Item = Result<v1::SignalUpdate, Status>> + Send>>;
 
 #[tonic::async_trait]
@@ -35,8 +26,7 @@ impl SignalService for Arc<Services> {
         &self,
         request: Request<v1::ComputeStateSignalsRequest>,
     ) -> Result<Response<v1::ComputeStateSignalsResponse>, Status> {
-        let patience = patience(request.metadata()).unwrap_or(PATIENCE);
-        let until = Instant::now() + patience;
+        let until = answer_by(&request);
         let connection = request.extensions().get::<ConnectionCalls>().cloned();
         let asked = request.into_inner();
         self.check_repository(&asked.repo_path).await?;
@@ -52,7 +42,7 @@ impl SignalService for Arc<Services> {
                 [] => None,
                 prior => Some(resolve(prior, "prior_state_id")?),
             };
-            signals.of(state, prior, Some(until))
+            signals.of(state, prior, until)
         };
         let computed = blocking(compute).await?;
         let now = now_millis();
@@ -112,31 +102,7 @@ fn updates(follow: FollowSignals) -> impl Stream<Item = Result<v1::SignalUpdate,
     })
 }
 
-/// How long the index may be waited for, so that the caller still gets the answer; `None` where the
-/// caller set no deadline, or none that can be counted.
-fn patience(metadata: &MetadataMap) -> Option<Duration> {
-    let given = metadata.get("grpc-timeout")?;
-    let (digits, unit) = given
-        .to_str()
-        .ok()?
-        .split_at_checked(given.len().checked_sub(1)?)?;
-    let count: u64 = digits.parse().ok()?;
-    let timeout = match unit {
-        "H" => Duration::from_secs(count.checked_mul(3_600)?),
-        "M" => Duration::from_secs(count.checked_mul(60)?),
-        "S" => Duration::from_secs(count),
-        "m" => Duration::from_millis(count),
-        "u" => Duration::from_micros(count),
-        "n" => Duration::from_nanos(count),
-        _ => return None,
-    };
-    Some(
-        timeout
-            .saturating_sub(MARGIN.max(timeout / 10))
-            .min(PATIENCE),
-    )
-}
-
+/// A signal that was computed at this time, in milliseconds since the Unix epoch.
 pub(super) fn to_proto(signal: &Signal, computed_ms: i64) -> v1::RiskSignal {
     let visibility = if signal.is_visible {
         "visible"

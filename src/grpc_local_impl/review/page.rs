@@ -1,17 +1,20 @@
 //! The page that a reviewer reads, on the wire. It is bounded part by part, so that no part of it can
 //! leave another without room.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
 use super::{
-    super::{ConnectionCalls, Services, deadline::answer_by, discussions, large::Room, proto::v1},
+    super::{
+        ConnectionCalls, Services, deadline::answer_by, discussions, large::Room, proto::v1,
+        signals,
+    },
     convert::kind_to_proto,
 };
 use crate::{
     failure::{Failure, Reason},
-    mutation::{Caller, blocking},
+    mutation::{Caller, blocking, now_millis},
     review::{Happened, Order, Page, ReviewKind, STEPS_LIMIT, Step},
     signal::{BUDGET, Computed, Signal},
 };
@@ -161,38 +164,15 @@ impl Bounds {
         computed: &Computed,
         with_all: bool,
     ) -> (Vec<v1::RiskSignal>, Vec<v1::RiskSignal>) {
-        let now = prost_types::Timestamp::from(SystemTime::now());
+        let now = now_millis();
         let all = computed.signals.iter();
         let visible = all.clone().filter(|signal| signal.is_visible);
-        let visible = visible.map(|signal| signal_to_proto(signal, now));
+        let visible = visible.map(|signal| signals::to_proto(signal, now));
         let visible = self.fitting(&mut Room::of(SIGNAL_BYTES), visible);
         let all = all
             .filter(|_| with_all)
-            .map(|signal| signal_to_proto(signal, now));
+            .map(|signal| signals::to_proto(signal, now));
         (visible, self.fitting(&mut Room::of(SIGNAL_BYTES), all))
-    }
-}
-
-fn signal_to_proto(signal: &Signal, computed_at: prost_types::Timestamp) -> v1::RiskSignal {
-    let anchor = &signal.anchor;
-    v1::RiskSignal {
-        kind: signal.kind.clone(),
-        anchor: Some(v1::SignalAnchor {
-            file: anchor.file.clone(),
-            symbol: anchor.symbol.clone(),
-            start_line: anchor.lines.0,
-            end_line: anchor.lines.1,
-        }),
-        reason: signal.reason.clone(),
-        producer_module: signal.producer.clone(),
-        producer_version: signal.version,
-        computed_at: Some(computed_at),
-        visibility: if signal.is_visible {
-            "visible"
-        } else {
-            "hidden"
-        }
-        .to_owned(),
     }
 }
 

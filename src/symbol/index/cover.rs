@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::Instant,
@@ -131,15 +131,19 @@ impl Index {
             });
             return Ok(true);
         }
-        self.progress.change(|now| now.is_running = true);
         let done = loop {
             let turn = self.turn.take(None);
-            let is_wanted = || stop() || self.turn.is_wanted();
+            // It may be wanted no more when it is given back.
+            let gave_way = AtomicBool::new(false);
+            let is_wanted = || {
+                gave_way.fetch_or(self.turn.is_wanted(), Ordering::Relaxed);
+                gave_way.load(Ordering::Relaxed) || stop()
+            };
             let done = self.count(git, tree);
             let done = done.and_then(|()| self.take_in(git, tree, 1, true, &is_wanted));
             drop(turn);
             match done {
-                Ok(false) if !stop() && self.turn.is_wanted() => {}
+                Ok(false) if gave_way.into_inner() && !stop() => {}
                 done => break done,
             }
         };
@@ -165,6 +169,7 @@ impl Index {
         };
         let counted = store.read(|reads| Failed::sort(count(reads))).transpose()?;
         self.progress.change(|now| {
+            now.is_running = true;
             now.left = counted.unwrap_or(0);
             now.counts = Counts::default();
             now.is_whole = false;
