@@ -120,7 +120,7 @@ fn print(
     }
     if answer.partial {
         super::output::warning(
-            "not all of the change was looked at: it is too large, or the symbols of the repository are still being read; ask again later",
+            "signals may be missing: the change is too large, or the symbols of the repository are still being read; ask again later",
         );
     }
     Ok(())

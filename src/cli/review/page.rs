@@ -11,7 +11,7 @@ use super::{
         code_lines::CodeLines,
         discuss,
         here::Here,
-        output::{BAD, BOLD, DIM, GOOD, NOTE, Output, ago, plural, printable, short},
+        output::{BAD, BOLD, DIM, GOOD, NOTE, Output, ago, hex, plural, printable, short},
         paper::Paper,
         risk,
         words::place,
@@ -87,7 +87,10 @@ impl Page<'_> {
             [] => "the first state, in which all is new".to_owned(),
             parent => format!("compared with {}", short(parent)),
         };
-        let name = shown.name.map(|name| format!("{}  ", printable(name)));
+        // Its id need not be there twice.
+        let is_id = |name: &&str| hex(&payload.state_id).starts_with(*name);
+        let name = shown.name.filter(|name| !is_id(name));
+        let name = name.map(|name| format!("{}  ", printable(name)));
         let mark = format!("{state}  {}", name.unwrap_or_default());
         self.paper.beside(&mark, mark.width(), DIM, &after)?;
         let lines: Vec<&str> = payload.agent_narrative.lines().collect();
@@ -116,7 +119,7 @@ impl Page<'_> {
             "{files}  {GOOD}+{added}{GOOD:#} {BAD}-{removed}{BAD:#}  {signals}"
         ))?;
         if payload.signals_partial {
-            let text = "There was no time to look at the whole repository: signals may be missing. Ask again in a moment.";
+            let text = "Signals may be missing: the change is too large, or the symbols of the repository are still being read. Ask again later.";
             self.paper.paragraph(0, NOTE, text)?;
         }
         if payload.truncated {

@@ -65,6 +65,7 @@
 (import_specifier name: (identifier) @imported)
 (arguments (identifier) @handed)
 
-; What the language calls.
+; What the language calls, and what is used like a value.
+(method_definition ["get" "set"] name: (property_identifier) @implied)
 ((method_definition name: (property_identifier) @implied)
   (#match? @implied "^(toString|toJSON|valueOf)$"))

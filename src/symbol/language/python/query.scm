@@ -36,3 +36,11 @@
 ((function_definition name: (identifier) @implied)
   (#match? @implied "^__.+__$") (#not-match? @implied "^__(init|new)__$"))
 ((function_definition name: (identifier) @implied) (#eq? @implied "main"))
+; What is used like a value, and what is registered somewhere: @property, @name.setter, @app.route("/").
+(decorated_definition
+  (decorator (identifier) @_kind)
+  definition: (function_definition name: (identifier) @implied)
+  (#match? @_kind "property$"))
+(decorated_definition
+  (decorator [(attribute) (call function: (attribute))])
+  definition: (function_definition name: (identifier) @implied))
