@@ -237,3 +237,62 @@ fn what_stands_before_a_name_tells_who_is_meant() {
         .unwrap();
     assert_eq!(short, Reach::Unknown { callers: 1 });
 }
+
+#[test]
+fn what_is_handed_on_is_used_and_what_is_called_unnamed_may_be_called_by_anybody() {
+    let graph = Graph::with(&[
+        (
+            "src/log.rs",
+            "pub fn log_it(it: &str) {}\npub fn lost(it: &str) {}\n",
+        ),
+        (
+            "src/use.rs",
+            "use super::log::{log_it, lost as found};\n\
+             struct Table { each: fn(&str) }\n\
+             fn all(names: &[&str]) { names.iter().for_each(log_it); }\n\
+             fn table() -> Table { Table { each: own } }\n\
+             fn own(it: &str) { helper(); }\n\
+             fn helper() {}\n\
+             impl Drop for Table { fn drop(&mut self) { free(); } }\n\
+             fn free() {}\n\
+             fn main() { start(); }\n\
+             fn start() {}\n",
+        ),
+        (
+            "app.c",
+            "static int run(void) { return 1; }\nstruct op ops[] = { { \"run\", run } };\n",
+        ),
+        (
+            "views.py",
+            "from forms import check\n\nclass Page:\n    @property\n    def title(self):\n        return made()\n\n\
+             def made():\n    return [check]\n",
+        ),
+        ("forms.py", "def check():\n    pass\n"),
+    ]);
+    let of = |symbol: &str| graph.callers(symbol);
+    assert_eq!(of("src/log.rs:log_it"), ["src/use.rs:all"]);
+    assert_eq!(of("src/log.rs:lost"), [""; 0]);
+    assert_eq!(of("src/use.rs:own"), ["src/use.rs:table"]);
+    assert_eq!(of("app.c:run"), ["app.c:ops"]);
+    assert_eq!(of("forms.py:check"), ["views.py:made"]);
+    // No test leads there: but for what is called without being named, nothing does.
+    for symbol in ["src/use.rs:helper", "src/log.rs:log_it"] {
+        let reach = graph.reach(symbol);
+        assert!(
+            matches!(reach, Reach::NotReached { .. }),
+            "{symbol}: {reach:?}"
+        );
+    }
+    for symbol in [
+        "src/use.rs:free",
+        "src/use.rs:start",
+        "views.py:made",
+        "forms.py:check",
+    ] {
+        let reach = graph.reach(symbol);
+        assert!(
+            matches!(reach, Reach::Unknown { .. }),
+            "{symbol}: {reach:?}"
+        );
+    }
+}
