@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Files with a name that are looked into for one question.
-const FILES_LIMIT: usize = 256;
+const FILES_LIMIT: usize = 64;
 /// What stands for the own type or module.
 const OWN: [&str; 6] = ["self", "Self", "this", "cls", "super", "crate"];
 /// What lets the methods of what is in it be called as its own.
