@@ -28,7 +28,7 @@ pub(super) struct Signals<'a> {
     pub(super) here: &'a Here,
     /// The code that they are about.
     pub(super) code: CodeLines,
-    /// What was taken note of, by its [`reference`].
+    /// What was taken note of, by its [`reference()`].
     pub(super) noted: HashSet<&'a str>,
 }
 

@@ -149,14 +149,8 @@ impl Services {
 
     /// Who acts: the metadata; else Git's configured identity; else the peer's account.
     pub(super) fn caller<R>(&self, request: &Request<R>) -> Result<Caller, Failure> {
-        self.caller_of(request.metadata(), request.extensions().get())
-    }
-
-    fn caller_of(
-        &self,
-        metadata: &MetadataMap,
-        peer: Option<&ConnectionCalls>,
-    ) -> Result<Caller, Failure> {
+        let metadata = request.metadata();
+        let peer = request.extensions().get::<ConnectionCalls>();
         let name = text(metadata, "heddle-actor-name")?;
         let email = text(metadata, "heddle-actor-email")?;
         let peer_uid = peer.map(|peer| peer.uid);

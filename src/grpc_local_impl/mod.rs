@@ -82,8 +82,6 @@ pub struct Services {
     pub hooks: Arc<Hooks>,
     /// Captures and restores.
     pub captures: Arc<Captures>,
-    /// Where worktrees and threads are.
-    pub places: Arc<Places>,
     /// Symbols of the repository's files.
     pub index: Arc<Index>,
     /// Signals.
@@ -154,8 +152,7 @@ impl Services {
             signals,
             discussions,
             index,
-            captures: Arc::new(Captures::new(Arc::clone(&places))),
-            places,
+            captures: Arc::new(Captures::new(places)),
             checkpoints: Arc::new(checkpoints),
             identity: repository.identity_source(),
             road,

@@ -30,11 +30,11 @@ impl SignalService for Arc<Services> {
         let connection = request.extensions().get::<ConnectionCalls>().cloned();
         let asked = request.into_inner();
         self.check_repository(&asked.repo_path).await?;
-        let place = self.place_for_large(connection.as_ref()).await?;
         let (places, signals) = (
             Arc::clone(self.captures.places()),
             Arc::clone(&self.signals),
         );
+        let turn = self.page_turn().await?;
         let compute = move || {
             let resolve = |id: &[u8], field| state_of_id(&places, &asked.repo_path, id, field);
             let state = resolve(&asked.state_id, "state_id")?;
@@ -42,9 +42,10 @@ impl SignalService for Arc<Services> {
                 [] => None,
                 prior => Some(resolve(prior, "prior_state_id")?),
             };
-            signals.of(state, prior, until)
+            Ok((signals.of(state, prior, until)?, turn))
         };
-        let computed = blocking(compute).await?;
+        let (computed, _turn) = blocking(compute).await?;
+        let place = self.place_for_large(connection.as_ref()).await?;
         let now = now_millis();
         let all = computed.signals.iter().map(|signal| to_proto(signal, now));
         let fit = fitting(all);

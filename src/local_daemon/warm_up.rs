@@ -79,7 +79,13 @@ fn take_in(services: &Services) -> Result<(), Failure> {
     let newest = services.store.read(|tx| tx.newest_tree())?;
     let newest = newest.and_then(|tree| ObjectId::try_from(&tree[..]).ok());
     for tree in newest.into_iter().chain(head_tree(&git)?) {
-        services.index.warm(&git, tree, &stop)?;
+        // One that Git has only in part keeps no other from being taken in.
+        if let Err(error) = services.index.warm(&git, tree, &stop) {
+            tracing::debug!("{tree} is not in the index of symbols: {error}");
+        }
+    }
+    if head_tree(&git)?.is_none() {
+        services.index.has_nothing_to_do();
     }
     if services.index.tidy()
         && let Some(tree) = head_tree(&git)?

@@ -77,10 +77,10 @@ impl Follow {
                 self.read_page(end).await?;
                 continue;
             }
-            let changed = if end < newest {
-                self.known.changed().await
-            } else {
-                self.newest.changed().await
+            // What is waited for may be dropped as well, which the log tells of.
+            let changed = tokio::select! {
+                changed = self.known.changed() => changed,
+                changed = self.newest.changed() => changed,
             };
             if changed.is_err() {
                 return Ok(None);

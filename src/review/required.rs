@@ -146,7 +146,7 @@ impl Known<'_> {
             (open, true) => (format!("no open discussion: {open} so far"), false),
             (open, false) => {
                 let description = format!(
-                    "no open discussion: {open} or more so far; there was no time to look at all of them"
+                    "no open discussion: {open} or more so far; not all of them were looked at"
                 );
                 (description, false)
             }
@@ -171,7 +171,7 @@ impl Known<'_> {
             .count();
         let mut description = format!("every visible signal acknowledged: {noted} of {all} so far");
         if self.signals.partial {
-            description += "; there was no time to find all of them";
+            description += "; not all of them were looked for";
         }
         (description, noted == all && !self.signals.partial)
     }

@@ -127,10 +127,12 @@ impl Signals {
         })?;
         let git = self.places.git()?;
         let tree = git.tree_of(state)?;
-        while !self
-            .index
-            .cover(&git, tree, Some(Instant::now() + GLANCE))?
-        {
+        loop {
+            let until = Instant::now() + GLANCE;
+            // An answer before its time: all is in, or cannot be, and to ask again would change nothing.
+            if self.index.cover(&git, tree, Some(until))? || Instant::now() < until {
+                break;
+            }
             if stop.is_cancelled() {
                 return Ok(None);
             }

@@ -2,6 +2,7 @@
 //! order.
 
 use std::{
+    cell::Cell,
     collections::HashSet,
     sync::{Arc, PoisonError, RwLock},
     time::Instant,
@@ -126,6 +127,8 @@ impl Signals {
             message: &said.message,
             confidence: said.confidence,
             annotations,
+            until,
+            is_cut: Cell::new(false),
             settings: &settings,
         };
         let mut signals = judge(&facts)?;
@@ -137,7 +140,7 @@ impl Signals {
         put_in_order(&mut signals);
         let computed = Computed {
             signals,
-            partial: changes.truncated || !is_whole || !all_annotations,
+            partial: changes.truncated || !is_whole || !all_annotations || facts.is_cut.get(),
         };
         Ok((computed, symbols(&changes)))
     }

@@ -1,6 +1,6 @@
 //! What the modules judge: a change, symbol by symbol, and the repository around it.
 
-use std::collections::BTreeSet;
+use std::{cell::Cell, collections::BTreeSet, time::Instant};
 
 use super::{Anchor, Module, Settings, Signal, tested::Tested};
 use crate::{
@@ -32,6 +32,10 @@ pub(super) struct Facts<'a> {
     /// How sure its author was, from 0 to 1.
     pub confidence: Option<f64>,
     pub annotations: Vec<Annotation>,
+    /// By when to be done.
+    pub until: Option<Instant>,
+    /// Whether not everything was looked at.
+    pub is_cut: Cell<bool>,
     pub settings: &'a Settings,
 }
 
@@ -46,6 +50,13 @@ pub(super) struct Touched<'a> {
 }
 
 impl<'a> Facts<'a> {
+    /// Whether there is no time to look at more; then not everything was looked at.
+    pub fn is_late(&self) -> bool {
+        let is_late = self.until.is_some_and(|until| Instant::now() >= until);
+        self.is_cut.set(self.is_cut.get() || is_late);
+        is_late
+    }
+
     /// Definitions that are new or changed, but for those of tests and documentation.
     pub fn touched(&self) -> impl Iterator<Item = Touched<'a>> {
         let files = self

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     discussion::Annotation,
     git::Error,
-    symbol::{Outline, Reference, What, last_name},
+    symbol::{ChangedFile, ChangedSymbol, Outline, Reference, What, last_name},
 };
 
 const MODULE: Module = Module::InvariantAdjacency;
@@ -97,7 +97,9 @@ impl Near<'_, '_> {
         if at.symbol.is_empty() {
             return Some((anchor((0, 0)), "the file changed".to_owned()));
         }
-        let symbol = file.symbols.iter().find(|it| it.name == at.symbol)?;
+        let Some(symbol) = file.symbols.iter().find(|it| it.name == at.symbol) else {
+            return self.in_it(file);
+        };
         let lines = file.now(symbol).next().map(|it| it.lines);
         let how = match symbol.what {
             What::Shape => "its signature changed",
@@ -106,6 +108,24 @@ impl Near<'_, '_> {
             What::Moved => return None,
         };
         Some((anchor(lines.unwrap_or_default()), how.to_owned()))
+    }
+
+    /// What changed in the annotated type or module.
+    fn in_it(&self, file: &ChangedFile) -> Option<(Anchor, String)> {
+        let within = |it: &&ChangedSymbol| {
+            let rest = it.name.strip_prefix(&self.annotation.anchor.symbol);
+            rest.is_some_and(|rest| rest.starts_with("::")) && it.what != What::Moved
+        };
+        let changed: Vec<_> = file.symbols.iter().filter(within).collect();
+        let first = changed.first()?;
+        let lines = file.now(first).next().map(|it| it.lines);
+        let anchor = Anchor {
+            file: shown(&file.path),
+            symbol: first.name.clone(),
+            lines: lines.unwrap_or_default(),
+        };
+        let names = listed(changed.iter().map(|it| it.name.as_str()), LISTED);
+        Some((anchor, format!("{names} changed in it")))
     }
 
     /// What changed and calls it, or is called by it.

@@ -43,7 +43,7 @@ pub(super) fn signals(facts: &Facts<'_>) -> Result<Vec<Signal>, Error> {
     };
     let mut signals = Vec::new();
     for added in by_file.values() {
-        if signals.len() == MODULE_LIMIT {
+        if signals.len() == MODULE_LIMIT || facts.is_late() {
             break;
         }
         let [first, ..] = added[..] else { continue };

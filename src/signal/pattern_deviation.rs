@@ -22,6 +22,8 @@ const VERSION: u32 = 1;
 const KEEPERS: usize = 2;
 /// A name that more files define is nobody's rule.
 const FEW: usize = 3;
+/// Siblings that one is held against: the first ones.
+const COMPARED: usize = 200;
 /// Names that a reason lists.
 const LISTED: usize = 3;
 
@@ -83,7 +85,7 @@ pub(super) fn signals(facts: &Facts<'_>) -> Result<Vec<Signal>, Error> {
         let before = before.and_then(|side| side.outline.as_deref());
         let before = before.map(|outline| (outline, rules_and_all(outline)));
         for touched in of_file {
-            if signals.len() == MODULE_LIMIT {
+            if signals.len() == MODULE_LIMIT || facts.is_late() {
                 return Ok(signals);
             }
             let old = touched.before(facts.changes);
@@ -239,7 +241,7 @@ impl<'a> Families<'a> {
             other.name != definition.name
                 && !MAKERS.contains(&last_name(&other.name).trim_matches('_'))
         });
-        others.copied().collect()
+        others.take(COMPARED).copied().collect()
     }
 }
 

@@ -15,7 +15,12 @@ const FLAG: &str = "self-flag:";
 
 pub(super) fn signals(facts: &Facts<'_>) -> Result<Vec<Signal>, Error> {
     let mut signals = Vec::new();
-    for text in facts.message.lines().filter_map(flag).take(MODULE_LIMIT) {
+    for text in facts
+        .message
+        .lines()
+        .filter_map(flag)
+        .take(MODULE_LIMIT - 1)
+    {
         let anchor = anchor(facts, text)?;
         let reason = format!(
             "its author flagged it: “{}”; settle that before anything else",

@@ -26,6 +26,8 @@ const UNTESTED: &[&str] = &[
     "scripts",
     "setup.py",
 ];
+/// Functions of one change that are looked at.
+const FUNCTIONS: usize = 500;
 /// Functions whose callers are looked for, for one; beyond that it is not known whether a test reaches it.
 const LOOKED_AT: usize = 100;
 
@@ -35,8 +37,12 @@ pub(super) fn signals(facts: &Facts<'_>) -> Result<Vec<Signal>, Error> {
     if !facts.is_whole {
         return Ok(signals);
     }
-    for touched in facts.touched().filter(is_testable) {
-        if signals.len() == MODULE_LIMIT {
+    for (number, touched) in facts.touched().filter(is_testable).enumerate() {
+        if signals.len() == MODULE_LIMIT || facts.is_late() {
+            break;
+        }
+        if number == FUNCTIONS {
+            facts.is_cut.set(true);
             break;
         }
         let path = &touched.file.path;

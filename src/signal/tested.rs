@@ -38,38 +38,43 @@ impl Tested {
         let known = all().get(language.name).cloned();
         let from = match known {
             Some(Known::At(path)) if is_test(view, &path)? => return Ok(true),
-            Some(Known::NoneIn(tree)) => tree,
+            // Git may have dropped it since.
+            Some(Known::NoneIn(before)) if git.has_tree(before) => before,
             _ => git.empty_tree(),
         };
         let changes = git.diff(from, tree, &[])?;
-        let found = first(language, view, &changes)?;
+        let (found, is_all) = first(language, view, &changes)?;
         let is_there = found.is_some();
-        let found = found.map_or(Known::NoneIn(tree), Known::At);
-        all().insert(language.name, found);
+        match found {
+            Some(path) => drop(all().insert(language.name, Known::At(path))),
+            None if is_all => drop(all().insert(language.name, Known::NoneIn(tree))),
+            None => {}
+        }
         Ok(is_there)
     }
 }
 
-/// The first of these files that has a test: by their paths, then by what is in them.
+/// The first of these files that has a test, by their paths, then by what is in them; and whether all of
+/// them were looked into where none has.
 fn first(
     language: &Language,
     view: &View<'_>,
     changes: &[Change],
-) -> Result<Option<BString>, Error> {
+) -> Result<(Option<BString>, bool), Error> {
     let is_file = |change: &&Change| {
         let same = language_of(&change.path).is_some_and(|it| it.name == language.name);
         same && change.after.as_ref().is_some_and(Entry::is_file)
     };
     let files = || changes.iter().filter(is_file).map(|change| &change.path);
     if let Some(path) = files().find(|path| is_test_path(path)) {
-        return Ok(Some(path.clone()));
+        return Ok((Some(path.clone()), true));
     }
     for path in files().take(LOOKED_INTO) {
         if is_test(view, path)? {
-            return Ok(Some(path.clone()));
+            return Ok((Some(path.clone()), true));
         }
     }
-    Ok(None)
+    Ok((None, files().count() <= LOOKED_INTO))
 }
 
 /// Whether a file is there and has a test.

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -61,6 +61,7 @@ pub struct SymbolStore {
     edition: i32,
     open: Mutex<Option<Arc<Open>>>,
     complained: AtomicBool,
+    times_opened: AtomicU64,
 }
 
 struct Open {
@@ -79,6 +80,7 @@ impl SymbolStore {
             edition: (edition.wrapping_mul(31).wrapping_add(SCHEMA) | 1) as i32,
             open: Mutex::default(),
             complained: AtomicBool::new(false),
+            times_opened: AtomicU64::new(0),
         }
     }
 
@@ -112,10 +114,12 @@ impl SymbolStore {
         begun.map_err(|error| self.complain(&error)).ok()
     }
 
-    /// Whether the files that were opened last are still the ones at their paths.
-    pub fn in_place(&self) -> bool {
+    /// Which opening of the database is in force; `None` where its files are no longer the ones at
+    /// their paths. What was read at another may be in it no more.
+    pub fn opening(&self) -> Option<u64> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.as_ref().is_some_and(|open| open.files.in_place())
+        let in_place = open.as_ref().is_some_and(|open| open.files.in_place());
+        in_place.then(|| self.times_opened.load(Ordering::Relaxed))
     }
 
     /// Bytes on disk, with the log.
@@ -158,6 +162,7 @@ impl SymbolStore {
             readers: Readers::new(self.path.clone()),
             _anchor: Mutex::new(connection),
         });
+        self.times_opened.fetch_add(1, Ordering::Relaxed);
         *open = Some(Arc::clone(&made));
         Ok(made)
     }

@@ -137,15 +137,28 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Outline> {
     })
 }
 
-/// What stands before a name and the name, where that is a type's or a module's by its looks: `Cache` of
-/// `Cache::get`.
+/// The type before a name and the name, as far as its looks tell: `Cache` of `Cache::get`, and of
+/// `Self::get` in a method of `Cache`.
 pub(super) fn qualified(outline: &Outline) -> impl Iterator<Item = String> {
     let referred = outline.references.iter();
     referred.filter_map(|it| {
-        let qualifier = it.qualifier.as_deref();
-        let qualifier = qualifier.filter(|it| it.starts_with(char::is_uppercase))?;
+        let qualifier = type_before(outline, it)?;
         Some(format!("{qualifier}::{}", it.name))
     })
+}
+
+/// The type that stands before a reference's name, by its looks.
+pub(super) fn type_before<'a>(outline: &'a Outline, reference: &'a Reference) -> Option<&'a str> {
+    let qualifier = match reference.qualifier.as_deref()? {
+        "Self" => {
+            let from = outline.definitions.get(reference.from? as usize)?;
+            from.name.rsplit("::").nth(1)?
+        }
+        qualifier => qualifier,
+    };
+    qualifier
+        .starts_with(char::is_uppercase)
+        .then_some(qualifier)
 }
 
 /// The last names of what an outline defines, then those of what it refers to.

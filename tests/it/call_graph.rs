@@ -296,3 +296,28 @@ fn what_is_handed_on_is_used_and_what_is_called_unnamed_may_be_called_by_anybody
         );
     }
 }
+
+#[test]
+fn a_type_is_called_by_its_own_name_and_by_self_in_any_file() {
+    let graph = Graph::with(&[
+        (
+            "src/lib.rs",
+            "pub struct Cache;\nimpl Cache { pub fn parse(text: &str) -> Self { Cache } }\n\
+             pub struct raw_t;\nimpl raw_t { pub fn build() -> Self { raw_t } }\n",
+        ),
+        (
+            "src/open.rs",
+            "impl Cache { pub fn open(path: &str) -> Self { Self::parse(path) } }\n\
+             impl Other { pub fn open(path: &str) -> Self { Self::parse(path) } }\n",
+        ),
+        ("tests/raw.rs", "#[test]\nfn builds() { raw_t::build(); }\n"),
+    ]);
+    assert_eq!(
+        graph.callers("src/lib.rs:Cache::parse"),
+        ["src/open.rs:Cache::open"]
+    );
+    assert_eq!(
+        graph.callers("src/lib.rs:raw_t::build"),
+        ["tests/raw.rs:builds"]
+    );
+}

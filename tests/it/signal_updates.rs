@@ -296,3 +296,20 @@ async fn health_is_how_often_each_module_fired_and_warns_over_one_half() {
     let refused = health(&scene.channel, 1_001).await.unwrap_err();
     assert_blames(&refused, Reason::InvalidField, "window_states");
 }
+
+#[tokio::test]
+async fn g10_an_index_that_cannot_be_written_holds_up_no_capture_and_no_stream() {
+    let scene = Scene::with(&[(FILE, CACHE)]).await;
+    let mut updates = subscribe(&scene.channel).await;
+    let mut filtered = by(&scene.channel, symbol("Cache::swap")).await;
+    let index = scene.repo.store_dir().join("symbols.db");
+    fs::remove_file(&index).ok();
+    fs::create_dir(&index).unwrap();
+    let state = scene
+        .capture(&[(FILE, &with("swap"))], "self-flag: odd")
+        .await;
+    let update = next(&mut updates).await.unwrap();
+    assert_eq!(update.state_id, state);
+    assert_eq!(places(&update.signals), ["self_flagged_uncertainty "]);
+    assert_eq!(next(&mut filtered).await.unwrap().state_id, state);
+}

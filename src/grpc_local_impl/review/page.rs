@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -22,9 +23,16 @@ use crate::{
 /// Bytes of the steps, and of the signals; discussions have the rest.
 const STEP_BYTES: usize = 1_536 * 1024;
 const SIGNAL_BYTES: usize = 384 * 1024;
-const DISCUSSION_BYTES: usize = 1_152 * 1024;
+const DISCUSSION_BYTES: usize = 1_024 * 1024;
 
 impl Services {
+    /// A turn to make a page, or to compute signals. A few do at once, so that other calls have threads
+    /// and memory.
+    pub(in super::super) async fn page_turn(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        let turn = Arc::clone(&self.page_turns).acquire_owned().await;
+        turn.map_err(|_| Failure::new(Reason::Internal, "no page can be made"))
+    }
+
     pub(super) async fn review_page(
         &self,
         request: Request<v1::GetReviewPayloadRequest>,
@@ -34,16 +42,13 @@ impl Services {
         let caller = self.caller(&request)?;
         let asked = request.into_inner();
         self.check_repository(&asked.repo_path).await?;
-        // Pages are made by a few at once, so that other calls have threads and memory.
-        let turn = Arc::clone(&self.page_turns).acquire_owned().await;
-        let turn = turn.map_err(|_| Failure::new(Reason::Internal, "no page can be made"))?;
+        let turn = self.page_turn().await?;
         let pages = Arc::clone(&self.pages);
         let make = move || {
-            let _turn = turn;
             let page = pages.of(&asked.repo_path, &asked.state_id, until)?;
-            Ok(to_proto(page, &caller, asked.include_all_signals))
+            Ok((to_proto(page, &caller, asked.include_all_signals), turn))
         };
-        let page = blocking(make).await?;
+        let (page, _turn) = blocking(make).await?;
         let place = self.place_for_large(connection.as_ref()).await?;
         Ok(place.send(page))
     }

@@ -35,7 +35,7 @@ pub(super) struct Turn {
 }
 
 /// A turn, until it is dropped.
-struct Taken<'a>(&'a Turn);
+pub(super) struct Taken<'a>(&'a Turn);
 
 impl Turn {
     fn lock(&self) -> MutexGuard<'_, bool> {
@@ -43,7 +43,7 @@ impl Turn {
     }
 
     /// Waits for the turn, until then at most.
-    fn take(&self, until: Option<Instant>) -> Option<Taken<'_>> {
+    pub(super) fn take(&self, until: Option<Instant>) -> Option<Taken<'_>> {
         let mut is_taken = self.lock();
         self.waiting.fetch_add(1, Ordering::Relaxed);
         while *is_taken {

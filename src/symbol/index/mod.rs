@@ -29,7 +29,7 @@ pub use reach::Reach;
 pub use resolve::Callers;
 pub use view::{Caller, Found, IndexedFile, View, defined_names};
 
-/// Trees that are known to be in, without a look into the database.
+/// Trees that are known to be in, without a look into the database, as it was opened then.
 const KNOWN: usize = 64;
 /// A database of more bytes is looked into for what is of no more use.
 const TIDY_FROM: u64 = 64 << 20;
@@ -41,7 +41,7 @@ const TIDY_RATIO: u64 = 4;
 pub struct Index {
     outlines: Outlines,
     store: Option<Arc<SymbolStore>>,
-    known: Mutex<VecDeque<ObjectId>>,
+    known: Mutex<VecDeque<(u64, ObjectId)>>,
     turn: cover::Turn,
     progress: progress::Progress,
 }
@@ -68,6 +68,11 @@ impl Index {
         self.progress.now(bytes)
     }
 
+    /// Says that there is no tree that is worked on: nothing is missing.
+    pub fn has_nothing_to_do(&self) {
+        self.progress.change(|now| now.is_whole = true);
+    }
+
     /// Lets go of the database's file.
     pub fn close(&self) {
         if let Some(store) = &self.store {
@@ -86,6 +91,7 @@ impl Index {
         let places = store.read(|reads| reads.count_places()).unwrap_or(0);
         let is_old = places > u64::from(progress.counts.all()) * TIDY_RATIO;
         if is_old {
+            let _turn = self.turn.take(None);
             tracing::info!("most of symbols.db is of older states, and it is made anew");
             store.discard();
         }
@@ -101,6 +107,7 @@ impl Index {
         match store.read(|reads| reads.faults()) {
             Some(faults) if faults.is_empty() => faults,
             Some(faults) => {
+                let _turn = self.turn.take(None);
                 store.discard();
                 faults
             }
@@ -111,16 +118,16 @@ impl Index {
     /// Whether all of a tree is in.
     fn has(&self, tree: ObjectId) -> bool {
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let store = self.store.as_ref();
-        if known().contains(&tree) && store.is_some_and(|store| store.in_place()) {
+        let opening = || self.store.as_ref().and_then(|store| store.opening());
+        if opening().is_some_and(|opening| known().contains(&(opening, tree))) {
             return true;
         }
         let is_in = self.counts_of(tree).is_some();
         let mut known = known();
-        known.retain(|it| *it != tree);
-        if is_in {
+        known.retain(|it| it.1 != tree);
+        if is_in && let Some(opening) = opening() {
             known.truncate(KNOWN - 1);
-            known.push_front(tree);
+            known.push_front((opening, tree));
         }
         is_in
     }

@@ -178,7 +178,8 @@ impl View<'_> {
     /// Files with a reference that may mean the target.
     fn who_may_use(&self, path: &[u8], target: &Target) -> Result<Found, Error> {
         let is_called_by_type = target.is_method && !target.has_receiver && !target.is_inherited;
-        let Some(owner) = target.owner.as_deref().filter(|_| is_called_by_type) else {
+        let is_type = |it: &&str| is_called_by_type && it.starts_with(char::is_uppercase);
+        let Some(owner) = target.owner.as_deref().filter(is_type) else {
             return self.using(&target.name, FILES_LIMIT);
         };
         // Everything has a `new`: only where it is that of this type is it looked for.

@@ -9,7 +9,9 @@ use super::{Index, blob_id, name_id, tree_files};
 use crate::{
     git::{BString, Error, GitDir, ObjectId, TreeFiles},
     symbol::{
-        LeftOut, Looked, Outline, Reference, SIZE_LIMIT, encode::Used, language_of, last_name,
+        LeftOut, Looked, Outline, SIZE_LIMIT,
+        encode::{Used, type_before},
+        language_of, last_name,
     },
 };
 
@@ -127,9 +129,8 @@ impl View<'_> {
     pub(super) fn using_of(&self, of: &str, name: &str, limit: usize) -> Result<Found, Error> {
         let qualified = format!("{of}::{name}");
         self.having(&qualified, Used::Referred, limit, |outline| {
-            let is_of = |it: &Reference| it.qualifier.as_deref() == Some(of);
             let mut references = outline.references.iter();
-            references.any(|it| it.name == name && is_of(it))
+            references.any(|it| it.name == name && type_before(outline, it) == Some(of))
         })
     }
 
