@@ -102,11 +102,15 @@ impl Output {
     }
 }
 
-/// Text from elsewhere, with control characters escaped: it must not steer the terminal.
+/// Text from elsewhere, with control characters escaped, and with letters that are not seen or turn the
+/// direction of others (Trojan Source, CVE-2021-42574): it must not steer the terminal, nor look like
+/// another text.
 pub(super) fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
-            let escaped = c.is_control().then(|| c.escape_default());
+            let hides = matches!(c, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
+                | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+            let escaped = (c.is_control() || hides).then(|| c.escape_default());
             let plain = escaped.is_none().then_some(c);
             escaped.into_iter().flatten().chain(plain)
         })

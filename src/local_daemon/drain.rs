@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::time::timeout;
+use tokio::{sync::oneshot, time::timeout};
 
 use super::{
     accept::{Accepted, queued},
@@ -64,10 +64,13 @@ impl Running {
         extending(services.hooks.close(telling, left)).await;
         extending(services.road.settled()).await;
         let store = services.store.clone();
-        let closed = tokio::task::spawn_blocking(move || {
+        // On a thread of its own: those of the pool may all be at work for callers that are gone.
+        let (done, closed) = oneshot::channel();
+        std::thread::spawn(move || {
             services.captures.save();
             services.index.close();
             store.close();
+            done.send(()).ok();
         });
         if extending(closed).await.is_err() {
             tracing::error!("closing the store failed");

@@ -25,8 +25,8 @@ use crate::{
 const TOGETHER: u32 = 32;
 /// No further capture is computed before what is known is written down, once that took so long.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// How often a stop is looked for while the index is waited for.
-const GLANCE: Duration = Duration::from_millis(100);
+/// What of one capture is not found in this time is left out: others wait for it.
+const WITHIN: Duration = Duration::from_secs(5);
 /// After a store that could not be read or written: look again.
 const AGAIN: Duration = Duration::from_secs(30);
 
@@ -127,17 +127,14 @@ impl Signals {
         })?;
         let git = self.places.git()?;
         let tree = git.tree_of(state)?;
-        loop {
-            let until = Instant::now() + GLANCE;
-            // An answer before its time: all is in, or cannot be, and to ask again would change nothing.
-            if self.index.cover(&git, tree, Some(until))? || Instant::now() < until {
-                break;
-            }
-            if stop.is_cancelled() {
-                return Ok(None);
-            }
+        // What cannot be taken in now will not be later: the signals are those of what is.
+        self.index
+            .cover_unless(&git, tree, &|| stop.is_cancelled())?;
+        if stop.is_cancelled() {
+            return Ok(None);
         }
-        let (computed, symbols) = self.look(state, None, None)?;
+        let until = Instant::now() + WITHIN;
+        let (computed, symbols) = self.look(state, None, Some(until))?;
         Ok(Some(Found {
             signals: computed.signals,
             symbols,

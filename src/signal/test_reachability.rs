@@ -29,7 +29,7 @@ const UNTESTED: &[&str] = &[
 /// Functions of one change that are looked at.
 const FUNCTIONS: usize = 500;
 /// Functions whose callers are looked for, for one; beyond that it is not known whether a test reaches it.
-const LOOKED_AT: usize = 100;
+const LOOKED_AT: usize = 30;
 
 pub(super) fn signals(facts: &Facts<'_>) -> Result<Vec<Signal>, Error> {
     let settings = &facts.settings.test_reachability;

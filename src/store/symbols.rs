@@ -12,6 +12,7 @@ use std::{
     },
 };
 
+use nix::sys::statvfs::statvfs;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{
@@ -21,9 +22,12 @@ use super::{
     health::integrity_faults,
     readers::Readers,
 };
-use crate::failure::Reason;
+use crate::failure::{Failure, Reason};
 
 const NAME: &str = "symbols.db";
+
+/// Free bytes of the disk below which nothing is taken in: what is left is for what must be kept.
+const ROOM: u64 = 64 << 20;
 
 /// Raised whenever the tables change.
 const SCHEMA: u32 = 1;
@@ -100,6 +104,7 @@ impl SymbolStore {
     pub fn write(&self) -> Option<SymbolWrites<'_>> {
         let begun = self.opened().and_then(|open| {
             let connection = connect(&self.path)?;
+            check_room(&self.path)?;
             // A disk that takes nothing is found now, and not after all was looked at.
             connection.execute_batch(&format!(
                 "PRAGMA cache_size = -2048; PRAGMA user_version = {}; BEGIN IMMEDIATE;",
@@ -196,8 +201,14 @@ impl SymbolStore {
 
     /// A database that is damaged, or has other tables than we know, is of no more use.
     fn failed(&self, open: &Arc<Open>, error: &Error) {
-        if !matches!(error.reason(), Reason::StoreCorrupt | Reason::Internal) {
-            return self.complain(error);
+        match (error, error.reason()) {
+            (_, Reason::StoreCorrupt | Reason::Internal) => {}
+            (Error::Sqlite(_), Reason::StoreFull) => {
+                self.complain(error);
+                // A cache gives way to what must be kept.
+                return self.discard();
+            }
+            _ => return self.complain(error),
         }
         let mut now = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         // Another may have seen to it.
@@ -228,6 +239,17 @@ fn connect(path: &Path) -> Result<Connection, Error> {
          PRAGMA wal_autocheckpoint = 4096; PRAGMA journal_size_limit = 16777216;",
     )?;
     Ok(connection)
+}
+
+fn check_room(path: &Path) -> Result<(), Error> {
+    let folder = path.parent().unwrap_or(path);
+    let disk = statvfs(folder).map_err(std::io::Error::from)?;
+    let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+    if free >= ROOM {
+        return Ok(());
+    }
+    let message = "the disk has less than 64 MiB free, which are left for what must be kept";
+    Err(Error::Refused(Failure::new(Reason::StoreFull, message)))
 }
 
 fn remove(path: &Path) -> Result<(), Error> {
@@ -378,6 +400,14 @@ impl SymbolWrites<'_> {
     pub fn failed(self, error: &Error) {
         drop(self.connection);
         self.store.failed(&self.open, error);
+    }
+
+    /// Whether the disk has room for more.
+    ///
+    /// # Errors
+    /// Where it has not.
+    pub fn check_room(&self) -> Result<(), Error> {
+        check_room(&self.store.path)
     }
 
     fn run(&self, statement: &str, values: impl rusqlite::Params) -> Result<(), Error> {

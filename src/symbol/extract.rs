@@ -8,7 +8,7 @@ use tree_sitter::{Node, TreeCursor};
 use super::{
     Definition, Kind, Outline, Reference,
     digest::{Digest, Text},
-    found::{Findings, Found, find},
+    found::{DEPTH_LIMIT, Findings, Found, find},
     language::{Class, Compiled, Language},
     last_name,
     parse::parse,
@@ -106,6 +106,7 @@ impl Walk<'_> {
         loop {
             let descends = self.enter(cursor.node());
             self.kinds.push(cursor.node().kind_id());
+            self.outline.broken |= self.kinds.len() > DEPTH_LIMIT as usize;
             if descends && cursor.goto_first_child() {
                 continue;
             }

@@ -40,11 +40,17 @@ pub(super) struct Findings {
     pub imported: HashSet<usize>,
 }
 
+/// Nodes that lie deeper in one another than this are not looked at. Each of those around a node may
+/// begin a match that is under way while the node is, so that the time grows with the depth: a line of
+/// `a().b().c()` and so on would take minutes.
+pub(super) const DEPTH_LIMIT: u32 = 500;
+
 /// Runs the query over the tree.
 pub(super) fn find(compiled: &Compiled, tree: &Tree, source: &[u8]) -> Findings {
     let mut findings = Findings::default();
     let mut by_name = BTreeMap::<usize, Found>::new();
     let mut cursor = QueryCursor::new();
+    cursor.set_max_start_depth(Some(DEPTH_LIMIT));
     let mut matches = cursor.matches(&compiled.query, tree.root_node(), source);
     while let Some(found) = matches.next() {
         take(compiled, found, &mut findings, &mut by_name);

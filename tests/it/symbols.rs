@@ -162,12 +162,14 @@ fn g8_whatever_is_in_a_file_its_outline_is_bounded() {
             .wrapping_add(1);
         noise.push((state >> 56) as u8);
     }
-    let sources: [Vec<u8>; 12] = [
+    let sources: [Vec<u8>; 13] = [
         repeated("fn f() {").into_bytes(),
         repeated("impl A { fn f() {").into_bytes(),
         repeated("class A { m() {").into_bytes(),
         "{".repeat(SIZE_LIMIT).into_bytes(),
         repeated("((a.").into_bytes(),
+        // A call in a call in a call.
+        format!("x = a{};\n", ".a()".repeat(100_000)).into_bytes(),
         repeated("if a:\n").into_bytes(),
         repeated("def f(): g();").into_bytes(),
         ["fn ", &long, "() {}"].concat().into_bytes(),

@@ -131,7 +131,39 @@ impl Index {
             });
             return Ok(true);
         }
-        let done = loop {
+        let done = self.giving_way(git, tree, true, stop);
+        self.progress.change(|now| {
+            now.is_running = false;
+            now.is_whole = matches!(done, Ok(true));
+        });
+        done
+    }
+
+    /// Takes in what is new in a tree unless it is to stop, and lets whoever else wants to take something in
+    /// go before it; answers whether all of it is in. Blocks.
+    ///
+    /// # Errors
+    /// When a folder cannot be read.
+    pub fn cover_unless(
+        &self,
+        git: &GitDir,
+        tree: ObjectId,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<bool, Error> {
+        match self.has(tree) {
+            true => Ok(true),
+            false => self.giving_way(git, tree, false, stop),
+        }
+    }
+
+    fn giving_way(
+        &self,
+        git: &GitDir,
+        tree: ObjectId,
+        is_shown: bool,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<bool, Error> {
+        loop {
             let turn = self.turn.take(None);
             // It may be wanted no more when it is given back.
             let gave_way = AtomicBool::new(false);
@@ -139,19 +171,17 @@ impl Index {
                 gave_way.fetch_or(self.turn.is_wanted(), Ordering::Relaxed);
                 gave_way.load(Ordering::Relaxed) || stop()
             };
-            let done = self.count(git, tree);
-            let done = done.and_then(|()| self.take_in(git, tree, 1, true, &is_wanted));
+            let counted = match is_shown {
+                true => self.count(git, tree),
+                false => Ok(()),
+            };
+            let done = counted.and_then(|()| self.take_in(git, tree, 1, is_shown, &is_wanted));
             drop(turn);
             match done {
                 Ok(false) if gave_way.into_inner() && !stop() => {}
-                done => break done,
+                done => return done,
             }
-        };
-        self.progress.change(|now| {
-            now.is_running = false;
-            now.is_whole = matches!(done, Ok(true));
-        });
-        done
+        }
     }
 
     /// Counts what there is to do for a tree.
@@ -259,6 +289,7 @@ impl Taking<'_> {
 
     /// Looks at the files that are yet to be; answers whether to go on, and all are in.
     fn look_at_files(&mut self) -> Result<bool, Failed> {
+        self.writes.check_room()?;
         let mut new = Vec::new();
         for file in std::mem::take(&mut self.files) {
             match self.writes.reads().seen(file.id, &file.path)? {
