@@ -63,8 +63,11 @@ async fn walk(test: &str, scene: &Scene, act: Act, part: (u32, u32)) {
                 daemon.wait();
             }
             daemon = repo.serve();
-            // The commit may have been durable all the same.
+            // The commit may have been durable all the same; what was answered is.
             scene.check(repo.root(), key, &when);
+            if answer.is_ok() {
+                assert_eq!(scene.effects(repo.root(), key), 1, "{when}");
+            }
         }
         let channel = repo.channel().await;
         let again = scene.call(&channel, key).await;
