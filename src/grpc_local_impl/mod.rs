@@ -143,7 +143,6 @@ impl Services {
         let discussions = Arc::new(Discussions::new(Arc::clone(&places), Arc::clone(&index)));
         let pages = Pages::new(
             Arc::clone(&places),
-            Arc::clone(&index),
             Arc::clone(&signals),
             Arc::clone(&discussions),
         );

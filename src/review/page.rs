@@ -16,9 +16,8 @@ use crate::{
     capture::UNSAID,
     discussion::{Discussion, Discussions},
     failure::{Failure, Reason},
-    git::{Compare, FileChange, GitDir, StateId, compare_trees},
+    git::{Compare, FileChange, GitDir, ObjectId, StateId, compare_trees},
     signal::{Computed, Signals},
-    symbol::{Changes, Index},
     thread::{Places, state_of_id},
 };
 
@@ -30,7 +29,6 @@ pub const NARRATIVE_LIMIT: usize = 64 * 1024;
 /// Makes pages of reviews.
 pub struct Pages {
     places: Arc<Places>,
-    index: Arc<Index>,
     signals: Arc<Signals>,
     discussions: Arc<Discussions>,
     required: RwLock<Vec<Required>>,
@@ -65,15 +63,9 @@ pub struct Page {
 
 impl Pages {
     /// Those of the states of the repository of these places.
-    pub fn new(
-        places: Arc<Places>,
-        index: Arc<Index>,
-        signals: Arc<Signals>,
-        discussions: Arc<Discussions>,
-    ) -> Self {
+    pub fn new(places: Arc<Places>, signals: Arc<Signals>, discussions: Arc<Discussions>) -> Self {
         Self {
             places,
-            index,
             signals,
             discussions,
             required: RwLock::default(),
@@ -105,29 +97,23 @@ impl Pages {
         let to = git.tree_of(state)?;
         let from = parent.map_or_else(|| Ok(git.empty_tree()), |parent| git.tree_of(parent))?;
         // Git counts lines in a process of its own: meanwhile everything else is found.
-        let (counted, changes, signals) = thread::scope(|scope| {
+        let (counted, found) = thread::scope(|scope| {
             let counting = scope.spawn(|| self.files(&git, from, to));
-            let changes = Changes::between(&git, self.index.outlines(), from, to);
-            let signals = self.signals.of(state, None, until);
-            (counting.join(), changes, signals)
+            let found = self.signals.between(&git, state, parent, until);
+            (counting.join(), found)
         });
         let files = counted.unwrap_or_else(|_| {
             let message = "counting the lines of the change failed; the daemon's log says more";
             Err(Failure::new(Reason::Internal, message))
         })?;
-        let (changes, signals) = (changes?, signals?);
+        let (signals, changes) = found?;
         let order = Order::of(&changes, &files);
         let touches = |anchor: &_| order.touches(anchor);
         let (discussions, discussions_partial) =
             self.discussions.around(&git, state, touches, until)?;
-        let required = self
-            .required
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let requirements = match required.is_empty() {
-            true => Vec::new(),
-            false => {
+        let requirements = match self.required() {
+            required if required.is_empty() => Vec::new(),
+            required => {
                 let voices = self.places.store().read(|tx| Voices::read(tx, state))?;
                 let known = Known {
                     voices: &voices,
@@ -159,12 +145,17 @@ impl Pages {
         })
     }
 
+    fn required(&self) -> Vec<Required> {
+        let required = self.required.read();
+        required.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The changed files, with their numbers of lines.
     fn files(
         &self,
         git: &GitDir,
-        from: crate::git::ObjectId,
-        to: crate::git::ObjectId,
+        from: ObjectId,
+        to: ObjectId,
     ) -> Result<Vec<FileChange>, Failure> {
         let worktree = self.places.repository().main_worktree();
         let asked = Compare {

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Signals,
+    compute::symbols,
     record::{Found, Known, Record},
 };
 use crate::{
@@ -134,10 +135,11 @@ impl Signals {
             return Ok(None);
         }
         let until = Instant::now() + WITHIN;
-        let (computed, symbols) = self.look(state, None, Some(until))?;
+        let prior = git.first_parent(state)?;
+        let (computed, changes) = self.between(&git, state, prior, Some(until))?;
         Ok(Some(Found {
             signals: computed.signals,
-            symbols,
+            symbols: symbols(&changes),
         }))
     }
 }

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     discussion,
     failure::Failure,
-    git::{Error, StateId},
+    git::{Error, GitDir, StateId},
     symbol::{ChangedFile, Changes, Index},
     thread::Places,
 };
@@ -88,42 +88,47 @@ impl Signals {
         prior: Option<StateId>,
         until: Option<Instant>,
     ) -> Result<Computed, Failure> {
-        Ok(self.look(state, prior, until)?.0)
-    }
-
-    /// The signals of a state, and the symbols that changed, as `file:symbol`. Blocks.
-    pub(super) fn look(
-        &self,
-        state: StateId,
-        prior: Option<StateId>,
-        until: Option<Instant>,
-    ) -> Result<(Computed, Vec<String>), Failure> {
         let git = self.places.git()?;
         let prior = match prior {
             Some(prior) => Some(prior),
             None => git.first_parent(state)?,
         };
+        Ok(self.between(&git, state, prior, until)?.0)
+    }
+
+    /// The signals of a state, compared with `prior`, else with nothing, and what changed. Waits as
+    /// [`Signals::of`] does. Blocks.
+    ///
+    /// # Errors
+    /// When an object or the store cannot be read.
+    pub fn between(
+        &self,
+        git: &GitDir,
+        state: StateId,
+        prior: Option<StateId>,
+        until: Option<Instant>,
+    ) -> Result<(Computed, Changes), Failure> {
         let to = git.tree_of(state)?;
         let from = match prior {
             Some(prior) => git.tree_of(prior)?,
             None => git.empty_tree(),
         };
-        let is_whole = self.index.cover(&git, to, until)? && self.index.cover(&git, from, until)?;
-        let changes = Changes::between(&git, self.index.outlines(), from, to)?;
+        let is_whole = self.index.cover(git, to, until)? && self.index.cover(git, from, until)?;
+        let changes = Changes::between(git, self.index.outlines(), from, to)?;
         let settings = self.settings();
         let (annotations, all_annotations) = match settings.invariant_adjacency.enabled {
-            true => discussion::annotations(&self.places, &self.index, &git, state, prior)?,
+            true => discussion::annotations(&self.places, &self.index, git, state, prior)?,
             false => (Vec::new(), true),
         };
         let said = git.said_of(state)?;
         let facts = Facts {
             changes: &changes,
-            git: &git,
+            git,
             tree: to,
             is_whole,
             tested: &self.tested,
-            prior: self.index.at(&git, from),
-            newer: self.index.at(&git, to),
+            prior: self.index.at(git, from),
+            newer: self.index.at(git, to),
             message: &said.message,
             confidence: said.confidence,
             annotations,
@@ -142,12 +147,13 @@ impl Signals {
             signals,
             partial: changes.truncated || !is_whole || !all_annotations || facts.is_cut.get(),
         };
-        Ok((computed, symbols(&changes)))
+        drop(facts);
+        Ok((computed, changes))
     }
 }
 
 /// What changed, as `file:symbol`; of what moved, where it was as well.
-fn symbols(changes: &Changes) -> Vec<String> {
+pub(super) fn symbols(changes: &Changes) -> Vec<String> {
     // The log has one on a line.
     let place = |file: &ChangedFile, name: &str| {
         format!("{}:{name}", shown(&file.path)).replace('\n', "\u{fffd}")
