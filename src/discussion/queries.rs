@@ -140,8 +140,7 @@ impl Discussions {
         touches: impl Fn(&SymbolRef) -> bool,
         until: Option<Instant>,
     ) -> Result<(Vec<Discussion>, bool), Failure> {
-        let store = self.places.store();
-        let records = store.read(|tx| tx.discussions())?;
+        let records = self.places.store().read(|tx| tx.discussions())?;
         let mut lines = LinesTo::new(git, state);
         let (mut found, mut bytes) = (Vec::new(), 0);
         for record in records {
@@ -169,13 +168,7 @@ impl Discussions {
             {
                 continue;
             }
-            let turns = store.read(|tx| tx.turns(record.id))?;
-            bytes += turns.iter().map(TurnRecord::bytes).sum::<usize>();
-            found.push(Discussion {
-                turns,
-                record,
-                seen,
-            });
+            bytes += self.take(&mut found, record, seen)?;
         }
         Ok((found, false))
     }
@@ -187,8 +180,7 @@ impl Discussions {
         after: Option<Uuid>,
         lets: impl Fn(&DiscussionRecord, &Seen) -> bool,
     ) -> Result<Vec<Discussion>, Failure> {
-        let store = self.places.store();
-        let mut records = store.read(|tx| tx.discussions())?;
+        let mut records = self.places.store().read(|tx| tx.discussions())?;
         records.retain(|record| after.is_none_or(|after| record.id > after));
         let at = match state_of_id(&self.places, repo_path, state, "state_id") {
             // Before the first state there is nothing to discuss.
@@ -205,18 +197,29 @@ impl Discussions {
             if !lets(&record, &seen) {
                 continue;
             }
-            let turns = store.read(|tx| tx.turns(record.id))?;
-            bytes += turns.iter().map(TurnRecord::bytes).sum::<usize>();
-            found.push(Discussion {
-                turns,
-                record,
-                seen,
-            });
+            bytes += self.take(&mut found, record, seen)?;
             if bytes > PAGE_BYTES {
                 break;
             }
         }
         Ok(found)
+    }
+
+    /// Takes a discussion with its turns; answers how many bytes they have.
+    fn take(
+        &self,
+        found: &mut Vec<Discussion>,
+        record: DiscussionRecord,
+        seen: Seen,
+    ) -> Result<usize, Failure> {
+        let turns = self.places.store().read(|tx| tx.turns(record.id))?;
+        let bytes = turns.iter().map(TurnRecord::bytes).sum();
+        found.push(Discussion {
+            turns,
+            record,
+            seen,
+        });
+        Ok(bytes)
     }
 
     /// Those of a symbol: opened on it, or on what it was before; a page, as of [`Self::at`]. Blocks.
