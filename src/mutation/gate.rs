@@ -251,7 +251,7 @@ pub struct PreCapture {
     /// What the change is meant to do.
     pub intent: String,
     /// The state that it comes after, if after one.
-    #[serde(serialize_with = "hex")]
+    #[serde(serialize_with = "state_in_hex")]
     pub base_state: Option<StateId>,
     /// What differs from that state.
     pub changed_paths: Vec<String>,
@@ -275,7 +275,7 @@ pub struct PreThreadCreate {
     /// Its name.
     pub name: String,
     /// The state that it starts from, if from one.
-    #[serde(serialize_with = "hex")]
+    #[serde(serialize_with = "state_in_hex")]
     pub from_state: Option<StateId>,
 }
 
@@ -293,10 +293,10 @@ pub struct PostCapture {
     /// The thread.
     pub thread: String,
     /// The state.
-    #[serde(serialize_with = "hex")]
+    #[serde(serialize_with = "state_in_hex")]
     pub state_id: Option<StateId>,
     /// The state that it came after, if after one.
-    #[serde(serialize_with = "hex")]
+    #[serde(serialize_with = "state_in_hex")]
     pub parent_state: Option<StateId>,
 }
 
@@ -310,7 +310,7 @@ pub struct PostThreadCreate {
     /// Its name.
     pub name: String,
     /// The state that it started from, if from one.
-    #[serde(serialize_with = "hex")]
+    #[serde(serialize_with = "state_in_hex")]
     pub state_id: Option<StateId>,
 }
 
@@ -318,7 +318,11 @@ impl News for PostThreadCreate {
     const EVENT: HookEvent = HookEvent::PostThreadCreate;
 }
 
-fn hex<S: Serializer>(id: &Option<StateId>, to: S) -> Result<S::Ok, S::Error> {
+/// An id as hooks are given it: in hex, and empty where there is none.
+///
+/// # Errors
+/// The serializer's.
+pub fn state_in_hex<S: Serializer>(id: &Option<StateId>, to: S) -> Result<S::Ok, S::Error> {
     match id {
         Some(id) => to.collect_str(id),
         None => to.serialize_str(""),

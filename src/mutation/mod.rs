@@ -23,7 +23,7 @@ pub use change::{Carried, Replayed};
 pub use event::HookEvent;
 pub use gate::{
     Asked, DEPTH_LIMIT, ExtraSignal, Gates, HookChain, Listeners, News, Passed, PostCapture,
-    PostThreadCreate, PreCapture, PreThreadCreate, Question, Told,
+    PostThreadCreate, PreCapture, PreThreadCreate, Question, Told, state_in_hex,
 };
 pub use locks::Locks;
 pub use road::Road;

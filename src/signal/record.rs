@@ -6,7 +6,8 @@ use serde::Serialize;
 use super::{Anchor, Signal};
 use crate::{
     failure::Failure,
-    mutation::{Entry, HookEvent, Mutation, News, Told, now_millis},
+    git::StateId,
+    mutation::{Entry, HookEvent, Mutation, News, Told, now_millis, state_in_hex},
     store::{PendingRecord, SignalsRecord, WriteTx},
 };
 
@@ -109,7 +110,8 @@ fn distinct<'a>(all: impl Iterator<Item = &'a String>) -> Vec<String> {
 /// A signal was raised.
 #[derive(Serialize)]
 struct OnSignal {
-    state_id: String,
+    #[serde(serialize_with = "state_in_hex")]
+    state_id: Option<StateId>,
     signal_kind: String,
     anchor: Place,
     reason: String,
@@ -141,7 +143,7 @@ impl OnSignal {
         } = signal.anchor.clone();
         let line = |line: u32| (line > 0).then_some(line);
         Self {
-            state_id: state_id.iter().map(|byte| format!("{byte:02x}")).collect(),
+            state_id: StateId::from_bytes(state_id),
             signal_kind: signal.kind.clone(),
             anchor: Place {
                 file,
