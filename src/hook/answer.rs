@@ -90,6 +90,12 @@ pub(super) fn extra_signals(hook: &str, signals: &Value) -> Result<Vec<ExtraSign
         if kind.is_empty() || reason.is_empty() {
             return Err(format!("number {} has no kind or no reason", at + 1));
         }
+        if kind.contains(char::is_control) {
+            return Err(format!(
+                "number {} has a kind with a control character",
+                at + 1
+            ));
+        }
         Ok(ExtraSignal {
             hook: hook.to_owned(),
             kind,
@@ -137,6 +143,7 @@ mod tests {
             r#"{"abort": 1}"#,
             r#"{"extra_signals": {}}"#,
             r#"{"extra_signals": [{"kind": "k"}]}"#,
+            r#"{"extra_signals": [{"kind": "a\nb", "reason": "r"}]}"#,
             r#"{"extra_signals": [{"kind": "k", "reason": "r", "anchor": {"start_line": "1"}}]}"#,
         ] {
             assert!(said(output).is_err(), "{output:?}");
