@@ -1,8 +1,9 @@
 //! Text as wide as the terminal: broken between words, or cut. In a pipe nothing is broken: what reads
 //! it breaks lines for itself.
 
-use std::io;
+use std::{borrow::Cow, io};
 
+use textwrap::{Options, WordSplitter, WrapAlgorithm};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Columns of a text that is read along its lines; a wider terminal leaves the rest free.
@@ -21,34 +22,12 @@ pub(super) fn wrapped(text: &str, columns: Option<usize>) -> Vec<String> {
     let Some(columns) = columns else {
         return vec![text.to_owned()];
     };
-    let columns = columns.clamp(LEAST, READABLE);
-    let (mut lines, mut line, mut width) = (Vec::new(), String::new(), 0);
-    for word in text.split_inclusive(' ') {
-        let word_width = word.trim_end().width();
-        if width > 0 && width + word_width > columns {
-            lines.push(std::mem::take(&mut line));
-            width = 0;
-        }
-        if word_width <= columns {
-            line.push_str(word);
-            width += word.width();
-            continue;
-        }
-        for letter in word.chars() {
-            let letter_width = letter.width().unwrap_or(0);
-            if width > 0 && width + letter_width > columns {
-                lines.push(std::mem::take(&mut line));
-                width = 0;
-            }
-            line.push(letter);
-            width += letter_width;
-        }
-    }
-    lines.push(line);
-    for line in &mut lines {
-        line.truncate(line.trim_end().len());
-    }
-    lines
+    // A word with a hyphen may be a command's: it is to be found, and copied, whole.
+    let options = Options::new(columns.clamp(LEAST, READABLE))
+        .wrap_algorithm(WrapAlgorithm::FirstFit)
+        .word_splitter(WordSplitter::NoHyphenation);
+    let lines = textwrap::wrap(text, options);
+    lines.into_iter().map(Cow::into_owned).collect()
 }
 
 /// The text, or what of it fits into this many columns.
