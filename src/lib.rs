@@ -36,6 +36,7 @@ pub mod local_daemon;
 pub mod mutation;
 pub mod operation;
 pub mod review;
+mod shorten;
 pub mod signal;
 pub mod status;
 pub mod store;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     failure::{Failure, Reason},
     git::{Compare, Error, GitDir, ObjectId, StateId, compare_trees},
+    shorten::shortened,
     symbol::{Outlines, SymbolRef, language_of, last_name},
 };
 
@@ -15,7 +16,7 @@ use crate::{
 const SEARCHED: usize = 500;
 /// Names that an error proposes.
 const PROPOSED: usize = 5;
-/// Letters of a name that an error repeats.
+/// Bytes of a name that an error repeats.
 const SHOWN: usize = 256;
 
 /// What is compared: the text of each definition of a symbol, without its name; or a file's blob.
@@ -301,8 +302,5 @@ impl Looking<'_> {
 
 /// A name as an error repeats it, which is not to be as long as whatever was asked.
 fn shown(name: &str) -> Cow<'_, str> {
-    match name.char_indices().nth(SHOWN) {
-        Some((end, _)) => Cow::Owned(format!("{}…", &name[..end])),
-        None => Cow::Borrowed(name),
-    }
+    shortened(name, SHOWN)
 }

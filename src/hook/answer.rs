@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::HookEvent;
-use crate::mutation::ExtraSignal;
+use crate::{mutation::ExtraSignal, shorten};
 
 /// Bytes of a hook's reason that callers are told: it has to fit into an error's trailers.
 const REASON_LIMIT: usize = 1_024;
@@ -108,11 +108,7 @@ pub(super) fn extra_signals(hook: &str, signals: &Value) -> Result<Vec<ExtraSign
 /// A reason in the length that errors have room for, without what says nothing around it.
 pub(super) fn shortened(reason: &str) -> String {
     let reason = reason.trim_matches(|c: char| c.is_whitespace() || c.is_control());
-    if reason.len() <= REASON_LIMIT {
-        return reason.to_owned();
-    }
-    let end = reason.floor_char_boundary(REASON_LIMIT);
-    format!("{}…", &reason[..end])
+    shorten::shortened(reason, REASON_LIMIT).into_owned()
 }
 
 #[cfg(test)]

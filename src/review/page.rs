@@ -17,6 +17,7 @@ use crate::{
     discussion::{Discussion, Discussions},
     failure::{Failure, Reason},
     git::{Compare, FileChange, GitDir, ObjectId, StateId, compare_trees},
+    shorten::shortened,
     signal::{Computed, Signals},
     thread::{Places, state_of_id},
 };
@@ -176,19 +177,11 @@ impl Pages {
 fn told(message: &str) -> (Option<String>, String) {
     let message = message.trim();
     let (headline, narrative) = message.split_once('\n').unwrap_or((message, ""));
-    let headline = bounded(headline.trim_end(), HEADLINE_LIMIT);
+    let headline = shortened(headline.trim_end(), HEADLINE_LIMIT).into_owned();
     let is_said = |headline: &String| !headline.is_empty() && message != UNSAID;
     let headline = Some(headline).filter(is_said);
-    (headline, bounded(narrative.trim(), NARRATIVE_LIMIT))
-}
-
-fn bounded(text: &str, limit: usize) -> String {
-    if text.len() <= limit {
-        return text.to_owned();
-    }
-    let mut bounded = text[..text.floor_char_boundary(limit - '…'.len_utf8())].to_owned();
-    bounded.push('…');
-    bounded
+    let narrative = shortened(narrative.trim(), NARRATIVE_LIMIT);
+    (headline, narrative.into_owned())
 }
 
 /// What a change is that nobody said anything of.

@@ -3,8 +3,9 @@
 use serde::Deserialize;
 
 use super::{Anchor, Signal};
+use crate::shorten::shortened;
 
-/// Letters of a hook's reason that are told.
+/// Bytes of a hook's reason that are told.
 const REASON: usize = 2_000;
 
 /// As a hook wrote it, which was checked when it came.
@@ -36,7 +37,7 @@ pub(super) fn signal((hook, kind, body): (String, String, String)) -> Signal {
             symbol: place.symbol.unwrap_or_default(),
             lines: (start, place.end_line.unwrap_or(start).max(start)),
         },
-        reason: body.reason.chars().take(REASON).collect(),
+        reason: shortened(&body.reason, REASON).into_owned(),
         producer: format!("hook:{hook}"),
         version: 1,
         is_visible: false,

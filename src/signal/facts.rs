@@ -6,6 +6,7 @@ use super::{Anchor, Module, Settings, Signal, tested::Tested};
 use crate::{
     discussion::Annotation,
     git::{BString, GitDir, ObjectId},
+    shorten::shortened,
     symbol::{
         ChangedFile, ChangedSymbol, Changes, Definition, Kind, Outline, PathKind, Reference, View,
         What, path_kind,
@@ -14,7 +15,7 @@ use crate::{
 
 /// Signals that one module raises about one state at most (G8).
 pub const MODULE_LIMIT: usize = 20;
-/// Letters of what people wrote that a reason repeats.
+/// Bytes of what people wrote that a reason repeats.
 const QUOTED: usize = 200;
 
 /// Everything that the modules look at. The same facts give the same signals.
@@ -159,11 +160,7 @@ pub(super) fn shown(path: &BString) -> String {
 /// What people wrote, in one line that is not too long.
 pub(super) fn quoted(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
-    let line = words.join(" ");
-    match line.char_indices().nth(QUOTED) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
-    }
+    shortened(&words.join(" "), QUOTED).into_owned()
 }
 
 /// Names in a reason, each in backticks: `limit` at most, and how many more there are.
