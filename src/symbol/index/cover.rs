@@ -2,13 +2,12 @@
 //! find it done.
 
 use std::{
-    sync::{
-        Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
     time::Instant,
 };
+
+use parking_lot::MutexGuard;
 
 use super::{
     Counts, Index, IndexProgress, blob_id, name_id,
@@ -26,58 +25,6 @@ const CHUNK: usize = 128;
 /// times faster, and what is not committed is lost when the process is killed.
 const NAMES_AT_ONCE: usize = 250_000;
 
-/// Whose turn it is to take something in.
-#[derive(Default)]
-pub(super) struct Turn {
-    is_taken: Mutex<bool>,
-    given_back: Condvar,
-    waiting: AtomicUsize,
-}
-
-/// A turn, until it is dropped.
-pub(super) struct Taken<'a>(&'a Turn);
-
-impl Turn {
-    fn lock(&self) -> MutexGuard<'_, bool> {
-        self.is_taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for the turn, until then at most.
-    pub(super) fn take(&self, until: Option<Instant>) -> Option<Taken<'_>> {
-        let mut is_taken = self.lock();
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        while *is_taken {
-            let waited = match until {
-                None => self.given_back.wait(is_taken),
-                Some(until) => {
-                    let left = until.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        break;
-                    }
-                    let waited = self.given_back.wait_timeout(is_taken, left);
-                    waited
-                        .map(|it| it.0)
-                        .map_err(|e| PoisonError::new(e.into_inner().0))
-                }
-            };
-            is_taken = waited.unwrap_or_else(PoisonError::into_inner);
-        }
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        (!std::mem::replace(&mut *is_taken, true)).then(|| Taken(self))
-    }
-
-    fn is_wanted(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0
-    }
-}
-
-impl Drop for Taken<'_> {
-    fn drop(&mut self) {
-        *self.0.lock() = false;
-        self.0.given_back.notify_one();
-    }
-}
-
 /// A file that is to be looked at.
 struct ToDo {
     path: BString,
@@ -89,6 +36,17 @@ struct ToDo {
 
 /// What was found in a file, and the ids of its names.
 type Looked = (BlobRecord, Vec<i64>);
+
+/// How far a tree was taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TakenIn {
+    /// All of it is in.
+    Whole,
+    /// It was to stop.
+    Stopped,
+    /// Something of it cannot be read, or cannot be kept: to try again changes nothing.
+    Part,
+}
 
 impl Index {
     /// Takes in what is new in a tree, until then at most; answers whether all of it is in. Where
@@ -111,7 +69,8 @@ impl Index {
         }
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let is_late = || until.is_some_and(|until| Instant::now() >= until);
-        self.take_in(git, tree, (cores / 2).max(1), false, &is_late)
+        let done = self.take_in(git, tree, (cores / 2).max(1), false, &is_late)?;
+        Ok(done == TakenIn::Whole)
     }
 
     /// Takes in what is new in the tree that is worked on, on this thread alone, and lets whoever else
@@ -176,10 +135,13 @@ impl Index {
                 false => Ok(()),
             };
             let done = counted.and_then(|()| self.take_in(git, tree, 1, is_shown, &is_wanted));
-            drop(turn);
-            match done {
-                Ok(false) if gave_way.into_inner() && !stop() => {}
-                done => return done,
+            // To who waits, and not to who asks next.
+            if let Some(turn) = turn {
+                MutexGuard::unlock_fair(turn);
+            }
+            match done? {
+                TakenIn::Stopped if gave_way.into_inner() && !stop() => {}
+                done => return Ok(done == TakenIn::Whole),
             }
         }
     }
@@ -207,7 +169,7 @@ impl Index {
         Ok(())
     }
 
-    /// Takes in what is new in a tree until it is to stop; answers whether all of it is in.
+    /// Takes in what is new in a tree until it is to stop.
     fn take_in(
         &self,
         git: &GitDir,
@@ -215,9 +177,9 @@ impl Index {
         threads: usize,
         is_shown: bool,
         stop: &(dyn Fn() -> bool + Sync),
-    ) -> Result<bool, Error> {
+    ) -> Result<TakenIn, Error> {
         let Some(writes) = self.store.as_ref().and_then(|store| store.write()) else {
-            return Ok(false);
+            return Ok(TakenIn::Part);
         };
         let mut taking = Taking {
             index: self,
@@ -234,7 +196,7 @@ impl Index {
             Ok(done) => done,
             Err(error) => {
                 writes.failed(&error);
-                Ok(false)
+                Ok(TakenIn::Part)
             }
         }
     }
@@ -257,10 +219,12 @@ struct Taking<'a> {
 }
 
 impl Taking<'_> {
-    fn all_of(&mut self, tree: ObjectId) -> Result<bool, Failed> {
+    fn all_of(&mut self, tree: ObjectId) -> Result<TakenIn, Failed> {
         let mut walk = Walk::new(self.git, tree)?;
-        let mut is_whole = true;
-        while is_whole && let Some(step) = walk.next(&self.writes.reads())? {
+        let mut done = TakenIn::Whole;
+        while done == TakenIn::Whole
+            && let Some(step) = walk.next(&self.writes.reads())?
+        {
             match step {
                 Step::Known(counts) => self.show(|now| now.counts.add(counts)),
                 Step::LeftOut(why) => self.show(|now| now.counts.count(Some(why))),
@@ -279,16 +243,18 @@ impl Taking<'_> {
                 }),
             }
             if self.files.len() >= CHUNK {
-                is_whole &= self.look_at_files()?;
+                done = self.look_at_files()?;
             }
         }
-        is_whole = is_whole && self.look_at_files()?;
+        if done == TakenIn::Whole {
+            done = self.look_at_files()?;
+        }
         self.commit()?;
-        Ok(is_whole)
+        Ok(done)
     }
 
-    /// Looks at the files that are yet to be; answers whether to go on, and all are in.
-    fn look_at_files(&mut self) -> Result<bool, Failed> {
+    /// Looks at the files that are yet to be; answers whether all of them are in, and to go on.
+    fn look_at_files(&mut self) -> Result<TakenIn, Failed> {
         self.writes.check_room()?;
         let mut new = Vec::new();
         for file in std::mem::take(&mut self.files) {
@@ -302,11 +268,19 @@ impl Taking<'_> {
                 None => new.push(file),
             }
         }
-        let mut is_whole = true;
+        let mut done = TakenIn::Whole;
         for (file, looked) in new.iter().zip(self.look_at(&new)) {
-            let Some((record, names)) = looked else {
-                is_whole = false;
-                continue;
+            let (record, names) = match looked {
+                Some(Some(looked)) => looked,
+                Some(None) => {
+                    done = TakenIn::Part;
+                    continue;
+                }
+                None if done == TakenIn::Whole => {
+                    done = TakenIn::Stopped;
+                    continue;
+                }
+                None => continue,
             };
             self.index.progress.parsed();
             self.writes.put_blob(file.id, &record)?;
@@ -323,7 +297,7 @@ impl Taking<'_> {
         }
         for folder in std::mem::take(&mut self.folders) {
             // One with a file that is not in is looked at again, as are those around it.
-            if is_whole {
+            if done == TakenIn::Whole {
                 let counts = folder.tally.get();
                 self.writes.put_folder(folder.id, counts.into())?;
                 if let Some(around) = folder.around {
@@ -334,11 +308,14 @@ impl Taking<'_> {
         if self.names.len() >= NAMES_AT_ONCE {
             self.commit()?;
         }
-        Ok(is_whole && !(self.stop)())
+        Ok(match done {
+            TakenIn::Whole if (self.stop)() => TakenIn::Stopped,
+            done => done,
+        })
     }
 
-    /// What is in files; nothing of those that cannot be read, or that it is too late for.
-    fn look_at(&self, files: &[ToDo]) -> Vec<Option<Looked>> {
+    /// What is in files, or that they cannot be read; nothing of those that it is too late for.
+    fn look_at(&self, files: &[ToDo]) -> Vec<Option<Option<Looked>>> {
         let asked: Vec<_> = files.iter().map(|it| (it.language, it.blob)).collect();
         let (git, stop) = (self.git, self.stop);
         let next = AtomicUsize::new(0);
@@ -362,9 +339,9 @@ impl Taking<'_> {
                 .flatten();
             others.chain(own).collect::<Vec<_>>()
         });
-        let mut looked: Vec<Option<Looked>> = asked.iter().map(|_| None).collect();
+        let mut looked: Vec<Option<Option<Looked>>> = asked.iter().map(|_| None).collect();
         for (at, found) in all.drain(..) {
-            looked[at] = found;
+            looked[at] = Some(found);
         }
         looked
     }

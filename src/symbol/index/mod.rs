@@ -7,6 +7,7 @@ mod cover;
 mod progress;
 mod reach;
 mod resolve;
+mod turn;
 mod view;
 mod walk;
 
@@ -42,7 +43,7 @@ pub struct Index {
     outlines: Outlines,
     store: Option<Arc<SymbolStore>>,
     known: Mutex<VecDeque<(u64, ObjectId)>>,
-    turn: cover::Turn,
+    turn: turn::Turn,
     progress: progress::Progress,
 }
 
