@@ -6,6 +6,7 @@ use std::{
     fs,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
+    sync::{Mutex, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -264,16 +265,26 @@ fn two_at_once_share_the_work_and_a_late_one_does_not_wait() {
     }
     let tree = commit(&it.repo);
     thread::scope(|scope| {
-        let never = || false;
         let it = &it;
+        let (begun, is_begun) = mpsc::channel();
+        let (answered, is_answered) = mpsc::channel();
+        let (begun, is_answered) = (Mutex::new(Some(begun)), Mutex::new(is_answered));
+        // It has its turn, and waits in it until the late one is answered.
+        let never = move || {
+            if let Some(begun) = begun.lock().unwrap().take() {
+                begun.send(()).unwrap();
+                is_answered.lock().unwrap().recv().unwrap();
+            }
+            false
+        };
         let warm = scope.spawn(move || it.index.warm(&it.git, tree, &never).unwrap());
-        let late = Instant::now() + Duration::from_millis(1);
-        let late = scope.spawn(move || it.index.cover(&it.git, tree, Some(late)).unwrap());
+        is_begun.recv().unwrap();
         let covers: Vec<_> = (0..3).map(|_| scope.spawn(|| it.cover(tree))).collect();
+        let late = Instant::now() + Duration::from_millis(1);
+        assert!(!it.index.cover(&it.git, tree, Some(late)).unwrap());
+        answered.send(()).unwrap();
         covers.into_iter().for_each(|it| it.join().unwrap());
         assert!(warm.join().unwrap());
-        // It is answered, whether or not all is in.
-        let _: bool = late.join().unwrap();
     });
     assert_eq!(it.parsed(), 600);
     let progress = it.index.progress();
@@ -294,4 +305,23 @@ fn a_path_that_is_no_text_is_in_like_any_other() {
     let found = it.using(tree, "b", 9);
     assert_eq!(found.files[0].path, b"bad\xff.rs"[..]);
     assert_eq!(found.files[0].outline.named("a").count(), 2);
+}
+
+#[test]
+fn a_tree_with_a_blob_that_is_missing_is_given_up_by_all_who_give_way_to_one_another() {
+    let it = Indexed::new();
+    let tree = it.commit_names(&["a", "b", "c", "d"]);
+    let blob = it.repo.git(&["rev-parse", "HEAD:src/b.rs"]);
+    let (folder, name) = blob.trim().split_at(2);
+    fs::remove_file(it.repo.path(format!(".git/objects/{folder}/{name}"))).unwrap();
+    thread::scope(|scope| {
+        let it = &it;
+        let never = || false;
+        let warm = scope.spawn(move || it.index.warm(&it.git, tree, &never).unwrap());
+        let unless = |_| scope.spawn(move || it.index.cover_unless(&it.git, tree, &never).unwrap());
+        let others: Vec<_> = (0..3).map(unless).collect();
+        assert!(!warm.join().unwrap());
+        assert!(others.into_iter().all(|it| !it.join().unwrap()));
+    });
+    assert!(!it.index.cover(&it.git, tree, None).unwrap());
 }

@@ -1,15 +1,21 @@
 //! The index of symbols in a daemon: filled by itself, told of, kept over restarts and crashes, and in
 //! nobody's way.
 
-use std::fs;
+use std::{fs, time::Duration};
 
-use heddle_agent::grpc_local_impl::proto::local::{GetStatusResponse, IndexProgress};
+use heddle_agent::grpc_local_impl::proto::{
+    local::{GetStatusResponse, IndexProgress},
+    v1::{ComputeStateSignalsRequest, GetReviewPayloadRequest},
+};
+use tonic::Request;
 
 use crate::{
     fault::{Act, Fault, kinds},
     harness::{Daemon, TestRepo},
     left_out::{commit, write},
     rpc::status,
+    signals::client,
+    signing::reviews,
     trees::Served,
 };
 
@@ -175,4 +181,36 @@ async fn doctor_throws_away_a_damaged_index_and_says_so() {
     assert!(is_told, "{told}\n{log}");
     let told = served.repo.heddle(["doctor"]).ok();
     assert!(told.contains("symbols.db is sound"), "{told}");
+}
+
+#[tokio::test]
+async fn g8_a_call_is_answered_in_part_before_its_deadline_while_the_index_is_filled() {
+    let repo = with_files(20);
+    commit(&repo);
+    let Some(fault) = Fault::new("warm_up::g8_a_call_is_answered_in_part", &repo) else {
+        return;
+    };
+    fault.only("symbols.db-wal");
+    let daemon = Daemon::spawn(fault.serve(&repo));
+    daemon.wait_for_line("serving");
+    let served = Served::by(repo, daemon).await;
+    index_when(&served, "whole", |it| it.whole).await;
+    // Whoever takes the capture in is held in the middle of it.
+    fault.arm(Act::Hold, 1, kinds::WRITE);
+    served.write("src/new.rs", "fn new() {}\n");
+    served.capture().await.unwrap();
+    let mut signals = client(&served.channel);
+    let mut asked = Request::new(ComputeStateSignalsRequest::default());
+    asked.set_timeout(Duration::from_secs(2));
+    let answer = signals.compute_state_signals(asked).await.unwrap();
+    assert!(answer.into_inner().partial);
+    let mut asked = Request::new(GetReviewPayloadRequest::default());
+    asked.set_timeout(Duration::from_secs(2));
+    let page = reviews(&served.channel).get_review_payload(asked).await;
+    let page = page.unwrap().into_inner();
+    assert!(page.signals_partial && page.summary.unwrap().files_changed == 1);
+    fault.disarm();
+    let asked = ComputeStateSignalsRequest::default();
+    let answer = signals.compute_state_signals(asked).await.unwrap();
+    assert!(!answer.into_inner().partial);
 }
