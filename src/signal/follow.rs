@@ -62,8 +62,12 @@ impl FollowSignals {
                 return Ok(Some(SignalUpdate {
                     state_id: record.state_id,
                     computed_ms: record.computed_ms,
-                    // What another version has written may say more than is known here.
-                    signals: serde_json::from_str(&record.signals).unwrap_or_default(),
+                    signals: serde_json::from_str(&record.signals).unwrap_or_else(|error| {
+                        tracing::error!(
+                            "signals of a capture are damaged in the database: {error}"
+                        );
+                        Vec::new()
+                    }),
                 }));
             }
             self.newest.borrow_and_update();

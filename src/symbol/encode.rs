@@ -28,6 +28,7 @@ struct PackedDefinition {
     parent: u32,
     is_test: bool,
     is_implied: bool,
+    has_receiver: bool,
     digests: [Digest; 4],
 }
 
@@ -71,6 +72,7 @@ pub(super) fn encode(outline: &Outline) -> Vec<u8> {
         parent: from_one(it.parent),
         is_test: it.is_test,
         is_implied: it.is_implied,
+        has_receiver: it.has_receiver,
         digests: [it.text, it.own, it.shape, it.unnamed],
     });
     let definitions = definitions.collect();
@@ -110,6 +112,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Outline> {
             parent: definition_at(it.parent)?,
             is_test: it.is_test,
             is_implied: it.is_implied,
+            has_receiver: it.has_receiver,
             text,
             own,
             shape,

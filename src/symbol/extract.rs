@@ -68,6 +68,7 @@ struct OpenDefinition {
     text: Text,
     is_test: bool,
     is_implied: bool,
+    has_receiver: bool,
 }
 
 /// Attributes whose definition has not come yet.
@@ -151,6 +152,11 @@ impl Walk<'_> {
         }
         if self.findings.tests.contains(&node.id()) {
             self.mark_test();
+        }
+        if self.findings.receivers.contains(&node.id())
+            && let Some(definition) = self.innermost()
+        {
+            definition.has_receiver = true;
         }
         if self.findings.implied.contains(&node.id())
             && let Some(definition) = self.innermost()
@@ -266,6 +272,7 @@ impl Walk<'_> {
         let mut open = OpenDefinition {
             is_test: around.is_some_and(|it| it.is_test),
             is_implied: false,
+            has_receiver: false,
             places: place..place + paths.len(),
             text: Text::default(),
             found,
@@ -284,6 +291,7 @@ impl Walk<'_> {
                 parent,
                 is_test: false,
                 is_implied: false,
+                has_receiver: false,
                 text: Digest::default(),
                 own: Digest::default(),
                 shape: Digest::default(),
@@ -304,6 +312,8 @@ impl Walk<'_> {
             let digests = done.text.digests(own_name, done.found.kind.as_str());
             definition.is_test = done.is_test;
             definition.is_implied = done.is_implied;
+            definition.has_receiver = definition.kind == Kind::Method
+                && (done.has_receiver || !self.compiled.marks_receivers());
             definition.text = digests.text;
             definition.own = digests.own;
             definition.shape = digests.shape;

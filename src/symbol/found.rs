@@ -36,6 +36,7 @@ pub(super) struct Findings {
     pub handed: HashSet<usize>,
     pub tests: HashSet<usize>,
     pub implied: HashSet<usize>,
+    pub receivers: HashSet<usize>,
     /// Names that come from other files.
     pub imported: HashSet<usize>,
 }
@@ -93,6 +94,9 @@ fn take(
             }
             Capture::Imported => {
                 findings.imported.insert(node.id());
+            }
+            Capture::Receiver => {
+                findings.receivers.insert(node.id());
             }
             Capture::Implied => {
                 findings.implied.insert(node.id());

@@ -5,10 +5,11 @@
 //! A query's captures: `@definition.KIND` with its `@name`, and where it has them `@body` (what a
 //! user of it does not see) and `@owner` (what it belongs to without lying in it); `@container` with
 //! its `@name` (gives names to what lies in it, and is no definition itself); `@reference` with its
-//! `@qualifier`; `@handed` (a reference, if a function of the file is called so, or what is `@imported`); `@test` (what lies
-//! beside it, or the definition that it is part of, is a test); `@implied` (the definition that it is part
-//! of is called without being named). Where more than one pattern finds a name, the first pattern tells its
-//! kind, and the outermost node is the definition.
+//! `@qualifier`; `@handed` (a reference, if a function of the file is called so, or what is
+//! `@imported`); `@test` (what lies beside it, or the definition that it is part of, is a test);
+//! `@implied` (the definition that it is part of is called without being named); `@receiver` (that is
+//! called on a value; in a language without one, all methods are). Where more than one pattern finds a
+//! name, the first pattern tells its kind, and the outermost node is the definition.
 
 mod c;
 mod go;
@@ -81,6 +82,7 @@ pub(super) enum Capture {
     Qualifier,
     Test,
     Implied,
+    Receiver,
     Imported,
     /// Named for a predicate only: it begins with `_`.
     Ignored,
@@ -98,6 +100,7 @@ impl Capture {
             "qualifier" => Self::Qualifier,
             "test" => Self::Test,
             "implied" => Self::Implied,
+            "receiver" => Self::Receiver,
             "imported" => Self::Imported,
             _ if name.starts_with('_') => Self::Ignored,
             _ => Self::Definition(Kind::of(name.strip_prefix("definition.")?)?),
@@ -141,6 +144,11 @@ impl Class {
 }
 
 impl Compiled {
+    /// Whether the query says which methods have a receiver. Otherwise all have.
+    pub fn marks_receivers(&self) -> bool {
+        self.captures.contains(&Capture::Receiver)
+    }
+
     /// How nodes of this kind are taken in.
     pub fn class_of(&self, kind: u16) -> Class {
         let class = self.classes.get(usize::from(kind));

@@ -142,6 +142,8 @@ pub struct Definition {
     /// Whether it is called without being named: by an operator, a library or the system, as `main` and
     /// the methods of a trait are.
     pub is_implied: bool,
+    /// Whether it is a method that is called on a value, and not by its type's name alone.
+    pub has_receiver: bool,
     /// All of it, as normalised text: without comments and without regard to white space.
     pub text: Digest,
     /// The same without the definitions in it.

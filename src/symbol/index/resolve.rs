@@ -78,7 +78,7 @@ impl Target {
             name: name.to_owned(),
             owner: owner.map(str::to_owned),
             is_method: first.kind == Kind::Method,
-            has_receiver: first.kind == Kind::Method,
+            has_receiver: outline.named(symbol).any(|it| it.has_receiver),
             is_inherited: has_classes
                 || kinds().any(|it| matches!(it, Kind::Trait | Kind::Interface)),
             modules,
@@ -128,14 +128,9 @@ impl View<'_> {
         let Some(outline) = self.outline(path)? else {
             return Ok(found);
         };
-        let Some(mut target) = Target::of(path, &outline, &symbol.symbol) else {
+        let Some(target) = Target::of(path, &outline, &symbol.symbol) else {
             return Ok(found);
         };
-        if family(path) == "Rust" && target.has_receiver {
-            let text = self.text(path)?.unwrap_or_default();
-            let mut named = outline.named(&symbol.symbol);
-            target.has_receiver = named.any(|it| takes_self(&text, it, &target.name));
-        }
         let defining = self.defining(&target.name, FILES_LIMIT)?;
         let others = defining.files.iter().flat_map(|file| {
             let named = file.outline.definitions.iter();
@@ -268,23 +263,6 @@ fn by_own(target: &Target, is_own_file: bool, file: &IndexedFile, reference: &Re
             .any(|it| it.name == own || it.name.ends_with(&format!("::{own}")))
     });
     target.is_inherited && !is_theirs
-}
-
-/// Whether a function of Rust takes `self`, by the text of its file.
-fn takes_self(text: &[u8], definition: &Definition, name: &str) -> bool {
-    let text = String::from_utf8_lossy(text);
-    let (first, last) = definition.lines;
-    let lines = text.lines().skip(first as usize - 1);
-    let lines: Vec<&str> = lines.take((last - first) as usize + 1).collect();
-    let text = lines.join("\n");
-    let after = text.split_once(&format!("fn {name}")).map(|it| it.1);
-    let Some((_, arguments)) = after.and_then(|after| after.split_once('(')) else {
-        return true;
-    };
-    let first = arguments.split([',', ':', ')']).next().unwrap_or_default();
-    first
-        .split_whitespace()
-        .any(|word| word.trim_start_matches('&') == "self")
 }
 
 /// Languages that call one another.

@@ -9,7 +9,7 @@ use super::{Index, blob_id, name_id, tree_files};
 use crate::{
     git::{BString, Error, GitDir, ObjectId, TreeFiles},
     symbol::{
-        LeftOut, Looked, Outline, SIZE_LIMIT,
+        LeftOut, Looked, Outline,
         encode::{Used, type_before},
         language_of, last_name,
     },
@@ -85,14 +85,6 @@ impl View<'_> {
     pub fn outline(&self, path: &[u8]) -> Result<Option<Arc<Outline>>, Error> {
         match self.files(|files| files.file(path))? {
             Some(blob) => self.index.outlines.of(self.git, path, blob),
-            None => Ok(None),
-        }
-    }
-
-    /// The content of a file that can have an outline.
-    pub(super) fn text(&self, path: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        match self.files(|files| files.file(path))? {
-            Some(blob) => self.git.blob(blob, SIZE_LIMIT),
             None => Ok(None),
         }
     }

@@ -93,3 +93,7 @@
   trait: (_)
   body: (declaration_list (function_item name: (identifier) @implied)))
 (source_file (function_item name: (identifier) @implied) (#eq? @implied "main"))
+
+; What is called on a value.
+(function_item parameters: (parameters (self_parameter) @receiver))
+(function_signature_item parameters: (parameters (self_parameter) @receiver))
