@@ -6,7 +6,11 @@ use std::{
     fs,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    sync::{Mutex, mpsc},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -291,6 +295,32 @@ fn two_at_once_share_the_work_and_a_late_one_does_not_wait() {
     assert!(progress.is_whole && !progress.is_running);
     assert_eq!((progress.counts.files, progress.left), (600, 0));
     assert_eq!(it.using(tree, "f7", 9).files.len(), 1);
+}
+
+#[test]
+fn those_who_give_way_do_not_keep_one_another_from_getting_on() {
+    let it = Indexed::new();
+    for at in 0..300 {
+        write(
+            &it.repo,
+            &format!("src/f{at}.rs"),
+            format!("fn f{at}() {{}}\n"),
+        );
+    }
+    let tree = commit(&it.repo);
+    // It is asked for each file, and whenever somebody gave way.
+    let asked = AtomicUsize::new(0);
+    let never = || asked.fetch_add(1, Ordering::Relaxed) > 10_000;
+    thread::scope(|scope| {
+        let (it, never) = (&it, &never);
+        let warm = scope.spawn(move || it.index.warm(&it.git, tree, never).unwrap());
+        let unless = |_| scope.spawn(move || it.index.cover_unless(&it.git, tree, never).unwrap());
+        let others: Vec<_> = (0..3).map(unless).collect();
+        assert!(others.into_iter().all(|it| it.join().unwrap()));
+        assert!(warm.join().unwrap());
+    });
+    assert_eq!(it.parsed(), 300);
+    assert!(asked.into_inner() < 1_000);
 }
 
 #[test]

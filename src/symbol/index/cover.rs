@@ -11,6 +11,7 @@ use parking_lot::MutexGuard;
 
 use super::{
     Counts, Index, IndexProgress, blob_id, name_id,
+    turn::Need,
     walk::{Failed, Folder, Step, Tally, Walk, add, count},
 };
 use crate::{
@@ -63,7 +64,7 @@ impl Index {
         if self.has(tree) {
             return Ok(true);
         }
-        let turn = self.turn.take(until);
+        let turn = self.turn.take(Need::Now, until);
         if turn.is_none() || self.has(tree) {
             return Ok(turn.is_some());
         }
@@ -90,7 +91,7 @@ impl Index {
             });
             return Ok(true);
         }
-        let done = self.giving_way(git, tree, true, stop);
+        let done = self.giving_way(git, tree, Need::InAdvance, stop);
         self.progress.change(|now| {
             now.is_running = false;
             now.is_whole = matches!(done, Ok(true));
@@ -98,8 +99,8 @@ impl Index {
         done
     }
 
-    /// Takes in what is new in a tree unless it is to stop, and lets whoever else wants to take something in
-    /// go before it; answers whether all of it is in. Blocks.
+    /// Takes in what is new in a tree unless it is to stop, and lets calls go before it; answers whether
+    /// all of it is in. Blocks.
     ///
     /// # Errors
     /// When a folder cannot be read.
@@ -111,7 +112,7 @@ impl Index {
     ) -> Result<bool, Error> {
         match self.has(tree) {
             true => Ok(true),
-            false => self.giving_way(git, tree, false, stop),
+            false => self.giving_way(git, tree, Need::Soon, stop),
         }
     }
 
@@ -119,15 +120,16 @@ impl Index {
         &self,
         git: &GitDir,
         tree: ObjectId,
-        is_shown: bool,
+        need: Need,
         stop: &(dyn Fn() -> bool + Sync),
     ) -> Result<bool, Error> {
+        let is_shown = matches!(need, Need::InAdvance);
         loop {
-            let turn = self.turn.take(None);
+            let turn = self.turn.take(need, None);
             // It may be wanted no more when it is given back.
             let gave_way = AtomicBool::new(false);
             let is_wanted = || {
-                gave_way.fetch_or(self.turn.is_wanted(), Ordering::Relaxed);
+                gave_way.fetch_or(self.turn.is_wanted_before(need), Ordering::Relaxed);
                 gave_way.load(Ordering::Relaxed) || stop()
             };
             let counted = match is_shown {

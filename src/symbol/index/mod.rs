@@ -19,6 +19,7 @@ use std::{
 
 use sha2::{Digest as _, Sha256};
 
+use self::turn::{Need, Turn};
 use super::{Language, Outlines, encode::Used, language};
 use crate::{
     git::{Error, GitDir, ObjectId, TreeFiles},
@@ -43,7 +44,7 @@ pub struct Index {
     outlines: Outlines,
     store: Option<Arc<SymbolStore>>,
     known: Mutex<VecDeque<(u64, ObjectId)>>,
-    turn: turn::Turn,
+    turn: Turn,
     progress: progress::Progress,
 }
 
@@ -92,7 +93,7 @@ impl Index {
         let places = store.read(|reads| reads.count_places()).unwrap_or(0);
         let is_old = places > u64::from(progress.counts.all()) * TIDY_RATIO;
         if is_old {
-            let _turn = self.turn.take(None);
+            let _turn = self.turn.take(Need::Now, None);
             tracing::info!("most of symbols.db is of older states, and it is made anew");
             store.discard();
         }
@@ -108,7 +109,7 @@ impl Index {
         match store.read(|reads| reads.faults()) {
             Some(faults) if faults.is_empty() => faults,
             Some(faults) => {
-                let _turn = self.turn.take(None);
+                let _turn = self.turn.take(Need::Now, None);
                 store.discard();
                 faults
             }

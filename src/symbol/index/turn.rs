@@ -1,4 +1,4 @@
-//! Whose turn it is to take something into the index.
+//! Whose turn it is to take something into the index, and who goes before whom.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -7,27 +7,42 @@ use std::{
 
 use parking_lot::{Mutex, MutexGuard};
 
+/// How soon somebody needs it. One gives way to those who need it sooner and to nobody else: two who
+/// gave way to each other would both get nowhere.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Need {
+    /// Whenever nobody else wants something.
+    InAdvance,
+    /// As what has happened is to be told of.
+    Soon,
+    /// A call waits.
+    Now,
+}
+
 /// One at a time has it.
 #[derive(Default)]
 pub(super) struct Turn {
     taken: Mutex<()>,
-    waiting: AtomicUsize,
+    /// Those who wait, by their need.
+    waiting: [AtomicUsize; 3],
 }
 
 impl Turn {
     /// Waits for the turn, until then at most. It is given back when the guard is dropped.
-    pub(super) fn take(&self, until: Option<Instant>) -> Option<MutexGuard<'_, ()>> {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn take(&self, need: Need, until: Option<Instant>) -> Option<MutexGuard<'_, ()>> {
+        let waiting = &self.waiting[need as usize];
+        waiting.fetch_add(1, Ordering::Relaxed);
         let turn = match until {
             None => Some(self.taken.lock()),
             Some(until) => self.taken.try_lock_until(until),
         };
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        waiting.fetch_sub(1, Ordering::Relaxed);
         turn
     }
 
-    /// Whether somebody waits for it.
-    pub(super) fn is_wanted(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0
+    /// Whether somebody waits for it who needs it sooner than that.
+    pub(super) fn is_wanted_before(&self, need: Need) -> bool {
+        let sooner = &self.waiting[need as usize + 1..];
+        sooner.iter().any(|it| it.load(Ordering::Relaxed) > 0)
     }
 }
