@@ -209,6 +209,9 @@ fn symbols(index: &IndexProgress) -> String {
     if !left_out.is_empty() {
         text += &format!("; left out: {}", left_out.join(", "));
     }
+    if index.unreadable > 0 {
+        text += &format!("; {} that Git cannot read", index.unreadable);
+    }
     if index.to_do > 0 {
         text += &format!("; {} to look at", index.to_do);
     } else if index.running {
@@ -283,6 +286,7 @@ fn as_json(status: &GetStatusResponse) -> Value {
             "running": index.running,
             "parsed": index.parsed,
             "database_bytes": index.database_bytes,
+            "unreadable": index.unreadable,
         },
         "methods": methods,
     })

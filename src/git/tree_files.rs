@@ -149,6 +149,7 @@ impl TreeFiles {
         Ok(Some(&path[at..]))
     }
 
+    /// Opens a folder in the innermost that is open. One whose rules cannot be read is not opened.
     fn enter(&mut self, path: BString, tree: ObjectId) -> Result<(), Error> {
         if self.open.len() > MAX_TREE_DEPTH {
             return Err(Error::too_deep(path.as_bstr()));
@@ -173,8 +174,13 @@ impl TreeFiles {
             in_force,
         });
         let rules = self.lookup(RULES).filter(|(mode, _)| mode.is_blob());
-        if let Some((_, id)) = rules
-            && let Some(text) = self.rules_text(id)?
+        let Some((_, id)) = rules else {
+            return Ok(());
+        };
+        let text = self.rules_text(id).inspect_err(|_| {
+            self.open.pop();
+        })?;
+        if let Some(text) = text
             && let Some(folder) = self.open.last_mut()
         {
             let place = [&folder.path, RULES].concat();

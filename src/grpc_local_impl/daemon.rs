@@ -150,6 +150,7 @@ impl Services {
             running: now.is_running,
             parsed: now.parsed,
             database_bytes: now.bytes,
+            unreadable: now.counts.unreadable,
         }
     }
 

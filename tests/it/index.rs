@@ -354,4 +354,5 @@ fn a_tree_with_a_blob_that_is_missing_is_given_up_by_all_who_give_way_to_one_ano
         assert!(others.into_iter().all(|it| !it.join().unwrap()));
     });
     assert!(!it.index.cover(&it.git, tree, None).unwrap());
+    assert_eq!(it.parsed(), 2);
 }

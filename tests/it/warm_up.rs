@@ -1,7 +1,11 @@
 //! The index of symbols in a daemon: filled by itself, told of, kept over restarts and crashes, and in
 //! nobody's way.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use heddle_agent::grpc_local_impl::proto::{
     local::{GetStatusResponse, IndexProgress},
@@ -45,6 +49,13 @@ fn with_files(count: usize) -> TestRepo {
         write(&repo, &format!("src/m{}/f{at}.rs", at % 9), text);
     }
     repo
+}
+
+/// The file of the object that HEAD has at a path.
+fn object(repo: &TestRepo, path: &str) -> PathBuf {
+    let id = repo.git(&["rev-parse", &format!("HEAD:{path}")]);
+    let (folder, name) = id.trim().split_at(2);
+    repo.path(format!(".git/objects/{folder}/{name}"))
 }
 
 #[tokio::test]
@@ -122,6 +133,67 @@ async fn a_daemon_that_is_killed_meanwhile_leaves_an_index_that_the_next_one_fin
     commit(&served.repo);
     index_when(&served, "made anew", |it| it.whole && it.files == 401).await;
     assert!(served.repo.store_dir().join("symbols.db").exists());
+}
+
+#[tokio::test]
+async fn what_git_cannot_read_keeps_nothing_else_out_and_is_in_when_it_is_there_again() {
+    let repo = with_files(400);
+    write(&repo, "odd/a.rs", "fn a() {}\n");
+    write(&repo, "ruled/.gitattributes", "*.c linguist-generated\n");
+    write(&repo, "ruled/a.rs", "fn ruled() {}\n");
+    commit(&repo);
+    write(&repo, "src/new.rs", "fn new() { f7() }\n");
+    commit(&repo);
+    // A blob and a folder that are missing, and a blob and a folder's rules that are damaged.
+    let missing = [object(&repo, "src/m0/f0.rs"), object(&repo, "odd")];
+    let aside = |path: &Path| path.with_extension("aside");
+    for path in &missing {
+        fs::rename(path, aside(path)).unwrap();
+    }
+    for damaged in ["src/m8/f8.rs", "ruled/.gitattributes"] {
+        let path = object(&repo, damaged);
+        fs::copy(&path, aside(&path)).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, b"damaged").unwrap();
+    }
+    let mut served = Served::new(repo).await;
+    let is_done = |it: &IndexProgress| !it.running && it.unreadable == 4;
+    let first = index_when(&served, "taken in", is_done).await;
+    assert_eq!((first.files, first.parsed, first.to_do), (399, 399, 0));
+    assert!(!first.whole);
+    let told = served.repo.heddle(["agent", "status"]).ok();
+    let line = "; 4 that Git cannot read; not all of HEAD is in";
+    assert!(told.contains(line), "{told}");
+    let signals = |served: &Served| {
+        let mut signals = client(&served.channel);
+        async move {
+            let asked = ComputeStateSignalsRequest::default();
+            let answer = signals.compute_state_signals(asked).await.unwrap();
+            answer.into_inner()
+        }
+    };
+    assert!(signals(&served).await.partial);
+
+    assert!(served.daemon.stop().success());
+    served = Served::new(served.repo).await;
+    let again = index_when(&served, "taken in again", is_done).await;
+    assert_eq!((again.files, again.parsed), (399, 0));
+    assert!(signals(&served).await.partial);
+
+    for path in [
+        "src/m0/f0.rs",
+        "odd",
+        "src/m8/f8.rs",
+        "ruled/.gitattributes",
+    ] {
+        let path = object(&served.repo, path);
+        fs::rename(aside(&path), path).unwrap();
+    }
+    assert!(!signals(&served).await.partial);
+    served.write("notes.txt", "An event.\n");
+    served.capture().await.unwrap();
+    let last = index_when(&served, "whole", |it| it.whole).await;
+    assert_eq!((last.files, last.parsed, last.unreadable), (403, 4, 0));
 }
 
 #[tokio::test]

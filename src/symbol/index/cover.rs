@@ -11,6 +11,7 @@ use parking_lot::MutexGuard;
 
 use super::{
     Counts, Index, IndexProgress, blob_id, name_id,
+    progress::Became,
     turn::Need,
     walk::{Failed, Folder, Step, Tally, Walk, add, count},
 };
@@ -45,16 +46,16 @@ enum TakenIn {
     Whole,
     /// It was to stop.
     Stopped,
-    /// Something of it cannot be read, or cannot be kept: to try again changes nothing.
+    /// All of it is in that can be read and kept: to try again changes nothing.
     Part,
 }
 
 impl Index {
-    /// Takes in what is new in a tree, until then at most; answers whether all of it is in. Where
-    /// nothing can be kept, nothing is. Blocks.
+    /// Takes in what is new in a tree, until then at most; answers whether all of it is in. What
+    /// cannot be read is not in, and neither is anything where nothing can be kept. Blocks.
     ///
     /// # Errors
-    /// When a folder cannot be read. A file that cannot be is not in.
+    /// When the tree itself cannot be read.
     pub fn cover(
         &self,
         git: &GitDir,
@@ -78,7 +79,7 @@ impl Index {
     /// wants to take something in go before it; answers whether all of it is in. Blocks.
     ///
     /// # Errors
-    /// When a folder cannot be read.
+    /// When the tree itself cannot be read.
     pub fn warm(
         &self,
         git: &GitDir,
@@ -103,7 +104,7 @@ impl Index {
     /// all of it is in. Blocks.
     ///
     /// # Errors
-    /// When a folder cannot be read.
+    /// When the tree itself cannot be read.
     pub fn cover_unless(
         &self,
         git: &GitDir,
@@ -193,6 +194,7 @@ impl Index {
             files: Vec::new(),
             folders: Vec::new(),
             names: Vec::new(),
+            is_whole: true,
         };
         match Failed::sort(taking.all_of(tree)) {
             Ok(done) => done,
@@ -218,18 +220,18 @@ struct Taking<'a> {
     folders: Vec<Folder>,
     /// Names that are yet to be written, with their blobs.
     names: Vec<(i64, i64)>,
+    /// Whether nothing came that cannot be read.
+    is_whole: bool,
 }
 
 impl Taking<'_> {
     fn all_of(&mut self, tree: ObjectId) -> Result<TakenIn, Failed> {
         let mut walk = Walk::new(self.git, tree)?;
-        let mut done = TakenIn::Whole;
-        while done == TakenIn::Whole
-            && let Some(step) = walk.next(&self.writes.reads())?
-        {
+        let mut goes_on = true;
+        while goes_on && let Some(step) = walk.next(&self.writes.reads())? {
             match step {
                 Step::Known(counts) => self.show(|now| now.counts.add(counts)),
-                Step::LeftOut(why) => self.show(|now| now.counts.count(Some(why))),
+                Step::Passed(became) => self.show(|now| now.counts.count(became)),
                 Step::Done(folder) => self.folders.push(folder),
                 Step::File {
                     path,
@@ -245,18 +247,20 @@ impl Taking<'_> {
                 }),
             }
             if self.files.len() >= CHUNK {
-                done = self.look_at_files()?;
+                goes_on = self.look_at_files()?;
             }
         }
-        if done == TakenIn::Whole {
-            done = self.look_at_files()?;
-        }
+        goes_on = goes_on && self.look_at_files()?;
         self.commit()?;
-        Ok(done)
+        Ok(match goes_on {
+            false => TakenIn::Stopped,
+            true if self.is_whole => TakenIn::Whole,
+            true => TakenIn::Part,
+        })
     }
 
-    /// Looks at the files that are yet to be; answers whether all of them are in, and to go on.
-    fn look_at_files(&mut self) -> Result<TakenIn, Failed> {
+    /// Looks at the files that are yet to be; answers whether to go on.
+    fn look_at_files(&mut self) -> Result<bool, Failed> {
         self.writes.check_room()?;
         let mut new = Vec::new();
         for file in std::mem::take(&mut self.files) {
@@ -265,55 +269,51 @@ impl Taking<'_> {
                     if !is_placed {
                         self.writes.put_place(file.id, &file.path)?;
                     }
-                    self.settle(&file, why.and_then(LeftOut::from_number));
+                    self.settle(&file, why.and_then(LeftOut::from_number).into());
                 }
                 None => new.push(file),
             }
         }
-        let mut done = TakenIn::Whole;
+        let mut all_looked_at = true;
         for (file, looked) in new.iter().zip(self.look_at(&new)) {
             let (record, names) = match looked {
                 Some(Some(looked)) => looked,
                 Some(None) => {
-                    done = TakenIn::Part;
+                    self.settle(file, Became::Unreadable);
                     continue;
                 }
-                None if done == TakenIn::Whole => {
-                    done = TakenIn::Stopped;
+                None => {
+                    all_looked_at = false;
                     continue;
                 }
-                None => continue,
             };
             self.index.progress.parsed();
             self.writes.put_blob(file.id, &record)?;
             self.writes.put_place(file.id, &file.path)?;
             self.names
                 .extend(names.into_iter().map(|name| (name, file.id)));
-            self.settle(
-                file,
-                match record {
-                    BlobRecord::LeftOut(why) => LeftOut::from_number(why),
-                    BlobRecord::Outline(_) => None,
-                },
-            );
+            let left_out = match record {
+                BlobRecord::LeftOut(why) => LeftOut::from_number(why),
+                BlobRecord::Outline(_) => None,
+            };
+            self.settle(file, left_out.into());
         }
-        for folder in std::mem::take(&mut self.folders) {
-            // One with a file that is not in is looked at again, as are those around it.
-            if done == TakenIn::Whole {
-                let counts = folder.tally.get();
-                self.writes.put_folder(folder.id, counts.into())?;
-                if let Some(around) = folder.around {
-                    add(&around, counts);
-                }
+        let folders = std::mem::take(&mut self.folders);
+        for folder in folders.into_iter().filter(|_| all_looked_at) {
+            let counts = folder.tally.get();
+            // One with something that cannot be read is looked at again, as are those around it.
+            match counts.unreadable {
+                0 => self.writes.put_folder(folder.id, counts.into())?,
+                _ => self.is_whole = false,
+            }
+            if let Some(around) = folder.around {
+                add(&around, counts);
             }
         }
         if self.names.len() >= NAMES_AT_ONCE {
             self.commit()?;
         }
-        Ok(match done {
-            TakenIn::Whole if (self.stop)() => TakenIn::Stopped,
-            done => done,
-        })
+        Ok(all_looked_at && !(self.stop)())
     }
 
     /// What is in files, or that they cannot be read; nothing of those that it is too late for.
@@ -348,10 +348,10 @@ impl Taking<'_> {
         looked
     }
 
-    fn settle(&self, file: &ToDo, left_out: Option<LeftOut>) {
-        count(&file.tally, left_out);
+    fn settle(&self, file: &ToDo, became: Became) {
+        count(&file.tally, became);
         self.show(|now| {
-            now.counts.count(left_out);
+            now.counts.count(became);
             now.left = now.left.saturating_sub(1);
         });
     }

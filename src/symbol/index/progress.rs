@@ -21,23 +21,27 @@ pub struct Counts {
     pub generated: u32,
     /// The tree's attributes say that they are others' code.
     pub vendored: u32,
+    /// They cannot be read, or are missing; a folder that cannot be read is one. What has some is not
+    /// whole, and is looked at again.
+    pub unreadable: u32,
 }
 
 impl Counts {
     /// All of them.
     pub fn all(&self) -> u32 {
         let left_out = self.too_large + self.binary + self.generated + self.vendored;
-        self.files + left_out
+        self.files + left_out + self.unreadable
     }
 
-    /// One that is in, or is left out.
-    pub(super) fn count(&mut self, left_out: Option<LeftOut>) {
-        *match left_out {
-            None => &mut self.files,
-            Some(LeftOut::TooLarge) => &mut self.too_large,
-            Some(LeftOut::Binary) => &mut self.binary,
-            Some(LeftOut::Generated) => &mut self.generated,
-            Some(LeftOut::Vendored) => &mut self.vendored,
+    /// One more.
+    pub(super) fn count(&mut self, became: Became) {
+        *match became {
+            Became::In => &mut self.files,
+            Became::LeftOut(LeftOut::TooLarge) => &mut self.too_large,
+            Became::LeftOut(LeftOut::Binary) => &mut self.binary,
+            Became::LeftOut(LeftOut::Generated) => &mut self.generated,
+            Became::LeftOut(LeftOut::Vendored) => &mut self.vendored,
+            Became::Unreadable => &mut self.unreadable,
         } += 1;
     }
 
@@ -47,9 +51,25 @@ impl Counts {
         self.binary += other.binary;
         self.generated += other.generated;
         self.vendored += other.vendored;
+        self.unreadable += other.unreadable;
     }
 }
 
+/// What became of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Became {
+    In,
+    LeftOut(LeftOut),
+    Unreadable,
+}
+
+impl From<Option<LeftOut>> for Became {
+    fn from(left_out: Option<LeftOut>) -> Self {
+        left_out.map_or(Self::In, Self::LeftOut)
+    }
+}
+
+/// A folder that is kept is whole, so that it has nothing unreadable.
 impl From<FolderCounts> for Counts {
     fn from([files, too_large, binary, generated, vendored]: FolderCounts) -> Self {
         Self {
@@ -58,6 +78,7 @@ impl From<FolderCounts> for Counts {
             binary,
             generated,
             vendored,
+            unreadable: 0,
         }
     }
 }

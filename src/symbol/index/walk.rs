@@ -3,7 +3,7 @@
 
 use std::{cell::Cell, rc::Rc, vec};
 
-use super::{Counts, folder_id, tree_files};
+use super::{Counts, folder_id, progress::Became, tree_files};
 use crate::{
     git::{BString, Error, GitDir, InFolder, ObjectId, Rules, TreeFiles},
     store::{self, SymbolReads},
@@ -21,8 +21,8 @@ pub(super) enum Step {
     },
     /// A folder that is in: it was counted.
     Known(Counts),
-    /// A file that is left out by the tree's rules: it was counted.
-    LeftOut(LeftOut),
+    /// A file that is left out by the tree's rules, or a folder that cannot be read: it was counted.
+    Passed(Became),
     /// The end of a folder: all that is in it came before.
     Done(Folder),
 }
@@ -131,7 +131,11 @@ impl Walk {
                         add(&open.folder.tally, counts);
                         return Ok(Some(Step::Known(counts)));
                     }
-                    self.enter(path.into(), id)?;
+                    let around = Rc::clone(&open.folder.tally);
+                    if let Err(error) = self.enter(path.into(), id) {
+                        tracing::debug!("not in the index: {error}");
+                        return Ok(Some(passed(&around, Became::Unreadable)));
+                    }
                 }
                 Some(InFolder::File(name, blob)) => {
                     let Some(language) = language_of(&name) else {
@@ -139,8 +143,7 @@ impl Walk {
                     };
                     let path = BString::from([&open.path[..], &name].concat());
                     if let Some(why) = LeftOut::by_rules(&mut self.files, &path)? {
-                        count(&open.folder.tally, Some(why));
-                        return Ok(Some(Step::LeftOut(why)));
+                        return Ok(Some(passed(&open.folder.tally, Became::LeftOut(why))));
                     }
                     return Ok(Some(Step::File {
                         path,
@@ -160,8 +163,13 @@ pub(super) fn add(tally: &Tally, counts: Counts) {
     tally.set(all);
 }
 
-pub(super) fn count(tally: &Tally, left_out: Option<LeftOut>) {
+pub(super) fn count(tally: &Tally, became: Became) {
     let mut all = tally.get();
-    all.count(left_out);
+    all.count(became);
     tally.set(all);
+}
+
+fn passed(tally: &Tally, became: Became) -> Step {
+    count(tally, became);
+    Step::Passed(became)
 }
