@@ -323,11 +323,18 @@ impl Taking<'_> {
         let next = AtomicUsize::new(0);
         let found = || {
             let mut found = Vec::new();
+            // Where one is missing, packs are looked for anew, which is enough for those that follow.
+            let as_it_is = git.as_it_is();
+            let mut git = git;
             while let at = next.fetch_add(1, Ordering::Relaxed)
                 && let Some((language, blob)) = asked.get(at)
                 && !stop()
             {
-                found.push((at, look_at(git, language, *blob)));
+                let looked = look_at(git, language, *blob);
+                if looked.is_none() {
+                    git = &as_it_is;
+                }
+                found.push((at, looked));
             }
             found
         };
