@@ -137,9 +137,9 @@ fn private(path: &Path) -> Option<FolderFault> {
     }
 }
 
-/// What keeps a file from being ours and nobody else's to write.
+/// What keeps a file from being ours and nobody else's to write. A link has no mode of its own.
 fn ours_alone(path: &Path) -> Option<FolderFault> {
-    let found = path.symlink_metadata().ok()?;
+    let found = path.metadata().ok()?;
     let mode = found.mode() & 0o777;
     foreign(path, &found).or_else(|| {
         let what = format!("has the mode {mode:03o}, so that others may write it");

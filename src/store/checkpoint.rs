@@ -13,10 +13,10 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use rusqlite::{Connection, MAIN_DB, config::DbConfig, wal::CheckpointMode};
+use rusqlite::{Connection, MAIN_DB, OpenFlags, config::DbConfig, wal::CheckpointMode};
 use tokio::sync::watch;
 
-use super::{Error, engine::configure, writer::SYNC_FAILED};
+use super::{Error, engine::open_database, writer::SYNC_FAILED};
 
 /// Pages added to the log from which on a checkpoint is worth its syncs: 8 MiB, so that fewer than
 /// one in a hundred single writes meets one.
@@ -131,8 +131,7 @@ fn fold(connection: &mut Option<Connection>, path: &Path) -> Result<(), Error> {
     let connection = match connection {
         Some(connection) => connection,
         None => {
-            let opened = Connection::open(path)?;
-            configure(&opened)?;
+            let opened = open_database(path, OpenFlags::default())?;
             // The writer does that when it ends in good order.
             opened.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
             opened.execute_batch("PRAGMA synchronous = FULL; PRAGMA cache_size = -256;")?;

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, ErrorCode, MAIN_DB, config::DbConfig, wal::CheckpointMode};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, config::DbConfig, wal::CheckpointMode};
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinError,
@@ -68,7 +68,7 @@ impl Store {
     pub fn open(folder: &Path, guard: StoreGuard) -> Result<Self, Error> {
         let path = folder.join("heddle.db");
         let opened = |source| match source {
-            error @ (Error::Newer { .. } | Error::Foreign { .. }) => error,
+            error @ (Error::Newer { .. } | Error::Foreign { .. } | Error::Linked { .. }) => error,
             source => Error::Open {
                 path: path.clone(),
                 source: Box::new(source),
@@ -235,8 +235,7 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 fn open_for_writing(path: &Path) -> Result<Connection, Error> {
-    let mut connection = Connection::open(path)?;
-    configure(&connection)?;
+    let mut connection = open_database(path, OpenFlags::default())?;
     // Not ours until it is known to be: then nothing of it is changed, not even on closing.
     let keep_log = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
     connection.set_db_config(keep_log, true)?;
@@ -278,8 +277,15 @@ fn open_for_writing(path: &Path) -> Result<Connection, Error> {
     Ok(connection)
 }
 
-/// What every connection is set to.
-pub(super) fn configure(connection: &Connection) -> Result<(), Error> {
+/// Opens a database of ours; neither it nor its log may be a symbolic link.
+pub(super) fn open_database(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
+    for suffix in ["", "-wal", "-shm"] {
+        let path = with_suffix(path, suffix);
+        if path.is_symlink() {
+            return Err(Error::Linked { path });
+        }
+    }
+    let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(PATIENCE)?;
     connection.set_prepared_statement_cache_capacity(32);
     // Else a cached statement is compiled again whenever a parameter that the planner looked at is
@@ -288,5 +294,5 @@ pub(super) fn configure(connection: &Connection) -> Result<(), Error> {
     connection.execute_batch("PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;")?;
     #[cfg(target_os = "macos")]
     connection.execute_batch("PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;")?;
-    Ok(())
+    Ok(connection)
 }

@@ -46,6 +46,14 @@ pub enum Error {
         /// The database.
         path: PathBuf,
     },
+    /// A symbolic link is where a file of the database should be: what is written stays in our folder.
+    #[error(
+        "{} is a symbolic link, and heddle follows none there; put the file that it leads to in its place, or remove it, and try again", path.display()
+    )]
+    Linked {
+        /// The link.
+        path: PathBuf,
+    },
     /// The heddle folder is no longer the one that we locked (G1).
     #[error(
         "the heddle folder was removed or replaced while the daemon ran, so nothing was written; the daemon is leaving, call again to start a new one"
@@ -76,6 +84,7 @@ impl Error {
             Self::Io(_) => Reason::StoreIo,
             Self::Stopped => Reason::StoreStopped,
             Self::Newer { .. } | Self::Foreign { .. } => Reason::StoreNewer,
+            Self::Linked { .. } => Reason::StoreIo,
             Self::Lost => Reason::StoreLost,
             Self::ReadFailed => Reason::Internal,
             Self::QueueFull => Reason::WriteQueueFull,

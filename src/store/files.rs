@@ -33,5 +33,6 @@ impl Files {
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    path.metadata().map(|found| (found.dev(), found.ino()))
+    let found = path.symlink_metadata()?;
+    Ok((found.dev(), found.ino()))
 }

@@ -7,7 +7,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
-use super::{Error, ReadTx, engine::configure, migrations};
+use super::{Error, ReadTx, engine::open_database, migrations};
 use crate::failure::Reason;
 
 /// Faults that SQLite is asked for at most: one is enough to know.
@@ -155,8 +155,7 @@ pub fn condition(folder: &Path) -> Condition {
 fn look(path: &Path) -> Result<Vec<String>, Error> {
     // With a log to recover, only one that may write can read.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    configure(&connection)?;
+    let connection = open_database(path, flags)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.execute_batch("PRAGMA query_only = ON;")?;
     migrations::check(&connection, path)?;

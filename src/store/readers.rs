@@ -8,7 +8,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Error, engine::configure};
+use super::{Error, engine::open_database};
 
 /// Connections kept open between reads.
 const KEPT: usize = 4;
@@ -62,8 +62,7 @@ impl Readers {
 
     fn open(&self) -> Result<Connection, Error> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags)?;
-        configure(&connection)?;
+        let connection = open_database(&self.path, flags)?;
         connection.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -512;")?;
         Ok(connection)
     }

@@ -40,6 +40,7 @@ mod cli_signals;
 mod cli_thread;
 mod cli_upkeep;
 mod crash;
+mod database_links;
 mod deep;
 mod diffs;
 mod discussions;

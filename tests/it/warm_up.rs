@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// A daemon's progress when the index is as it should be.
-async fn index_when(
+pub async fn index_when(
     served: &Served,
     what: &str,
     is_so: impl Fn(&IndexProgress) -> bool,
@@ -42,7 +42,7 @@ async fn index_when(
 }
 
 /// A repository with so many files that use one another.
-fn with_files(count: usize) -> TestRepo {
+pub fn with_files(count: usize) -> TestRepo {
     let repo = TestRepo::new();
     for at in 0..count {
         let text = format!("fn f{at}() {{ f{}() }}\n", at + 1);

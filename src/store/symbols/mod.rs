@@ -15,11 +15,11 @@ use std::{
 };
 
 use nix::sys::statvfs::statvfs;
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 
 use super::{
     Error,
-    engine::{configure, with_suffix},
+    engine::{open_database, with_suffix},
     files::Files,
     readers::Readers,
 };
@@ -151,6 +151,14 @@ impl SymbolStore {
                 remove(&self.path)?;
                 self.make()?
             }
+            Err(Error::Linked { path }) => {
+                tracing::warn!(
+                    "{} is a symbolic link: it is removed, and {NAME} made anew",
+                    path.display()
+                );
+                remove(&self.path)?;
+                self.make()?
+            }
             made => made?,
         };
         let made = Arc::new(Open {
@@ -223,8 +231,7 @@ impl SymbolStore {
 }
 
 fn connect(path: &Path) -> Result<Connection, Error> {
-    let connection = Connection::open(path)?;
-    configure(&connection)?;
+    let connection = open_database(path, OpenFlags::default())?;
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
          PRAGMA wal_autocheckpoint = 4096; PRAGMA journal_size_limit = 16777216;",
