@@ -3,6 +3,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -14,6 +15,7 @@ use super::{
     diff::{TreePaths, diff_trees},
     repository::open_git,
     revision,
+    tree_cache::TreeCache,
 };
 
 /// Git, opened. Clones share it; threads may ask at once.
@@ -22,6 +24,7 @@ pub struct GitDir {
     git: gix::ThreadSafeRepository,
     /// Whether packs are looked for anew when an object is missing.
     looks_again: bool,
+    trees: Arc<TreeCache>,
 }
 
 /// Git, opened, with what must be as it was for it to be used on: configuration is read once, and
@@ -115,6 +118,7 @@ impl GitDir {
         Ok(Self {
             git: git.into_sync(),
             looks_again: true,
+            trees: Arc::default(),
         })
     }
 
@@ -134,6 +138,11 @@ impl GitDir {
             git.objects.refresh_never();
         }
         git
+    }
+
+    /// Trees that were read lately.
+    pub(super) fn trees(&self) -> Arc<TreeCache> {
+        Arc::clone(&self.trees)
     }
 
     /// The branch and commit that are checked out now.

@@ -35,6 +35,7 @@ mod revision;
 mod scan;
 mod signing;
 mod state_id;
+mod tree_cache;
 mod tree_files;
 mod user_index;
 mod wanted;

@@ -1,7 +1,7 @@
 //! What a tree has at paths, and what attributes its own `.gitattributes` files give them. Those of
 //! the worktree, of the user and of the machine have no say: the answer is the tree's alone.
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path, sync::Arc};
 
 use gix::{
     ObjectId,
@@ -14,7 +14,11 @@ use gix::{
     objs::{Kind, TreeRefIter},
 };
 
-use super::{Error, GitDir, repository::MAX_TREE_DEPTH};
+use super::{
+    Error, GitDir,
+    repository::MAX_TREE_DEPTH,
+    tree_cache::{Content, TreeCache},
+};
 
 /// Files of attributes with more bytes than this say nothing.
 const RULES_LIMIT: u64 = 1 << 20;
@@ -24,6 +28,7 @@ const RULES: &[u8] = b".gitattributes";
 /// order, each folder is read once.
 pub struct TreeFiles {
     git: gix::Repository,
+    trees: Arc<TreeCache>,
     open: Vec<Folder>,
     rules: Search,
     names: MetadataCollection,
@@ -33,7 +38,7 @@ pub struct TreeFiles {
 struct Folder {
     /// Empty, or with a slash at its end.
     path: BString,
-    content: Vec<u8>,
+    content: Content,
     has_rules: bool,
     in_force: Rules,
 }
@@ -64,6 +69,7 @@ impl TreeFiles {
         found.initialize_with_selection(&names, attributes);
         let mut files = Self {
             git: git.local(),
+            trees: git.trees(),
             open: Vec::new(),
             rules,
             names,
@@ -154,16 +160,7 @@ impl TreeFiles {
         if self.open.len() > MAX_TREE_DEPTH {
             return Err(Error::too_deep(path.as_bstr()));
         }
-        let content = match tree.is_empty_tree() {
-            true => Vec::new(),
-            false => {
-                let mut found = self.git.find_tree(tree);
-                let found = found
-                    .as_mut()
-                    .map_err(|e| Error::unreadable(&self.git, e))?;
-                std::mem::take(&mut found.data)
-            }
-        };
+        let content = self.trees.tree(&self.git, tree)?;
         let is_top = self.open.is_empty();
         let around = self.open.last();
         let in_force = around.map_or_else(Vec::new, |folder| folder.in_force.clone());

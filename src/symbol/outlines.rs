@@ -1,9 +1,12 @@
 //! Outlines of a repository's files, made once for each blob.
 
 use std::{
-    collections::HashMap,
+    hash::RandomState,
+    num::NonZeroUsize,
     sync::{Arc, Mutex, PoisonError},
 };
+
+use clru::{CLruCache, WeightScale};
 
 use super::{Language, LeftOut, Outline, SIZE_LIMIT, encode, index, language_of, outline};
 use crate::{
@@ -12,20 +15,33 @@ use crate::{
 };
 
 /// Definitions and references of the outlines that are kept in memory (G8): one takes some 100 bytes.
-const KEPT: usize = 50_000;
+const KEPT: NonZeroUsize = NonZeroUsize::new(50_000).unwrap();
 
-/// Makes outlines, and keeps those of the files that are asked about again and again.
-#[derive(Default)]
+/// Makes outlines, and keeps those of the files that were asked about last.
 pub struct Outlines {
-    kept: Mutex<Kept>,
+    kept: Mutex<CLruCache<Key, Arc<Outline>, RandomState, Size>>,
     store: Option<Arc<SymbolStore>>,
 }
 
-#[derive(Debug, Default)]
-struct Kept {
-    outlines: HashMap<(&'static str, ObjectId), Arc<Outline>>,
-    /// How many definitions and references they have.
-    size: usize,
+/// A language's name, and a blob.
+type Key = (&'static str, ObjectId);
+
+/// How many definitions and references an outline has.
+struct Size;
+
+impl WeightScale<Key, Arc<Outline>> for Size {
+    fn weight(&self, _: &Key, outline: &Arc<Outline>) -> usize {
+        outline.definitions.len() + outline.references.len()
+    }
+}
+
+impl Default for Outlines {
+    fn default() -> Self {
+        Self {
+            kept: Mutex::new(CLruCache::with_scale(KEPT, Size)),
+            store: None,
+        }
+    }
 }
 
 /// What is known of a file.
@@ -96,7 +112,7 @@ impl Outlines {
         };
         let key = (language.name, blob);
         let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = kept().outlines.get(&key) {
+        if let Some(known) = kept().get(&key) {
             return Ok(Looked::Outline(Arc::clone(known)));
         }
         let known = self.known(language, blob);
@@ -104,15 +120,8 @@ impl Outlines {
             Ok(outline) => Arc::new(outline),
             Err(why) => return Ok(Looked::LeftOut(why)),
         };
-        let size = 1 + made.definitions.len() + made.references.len();
-        let mut kept = kept();
-        if kept.size + size > KEPT {
-            *kept = Kept::default();
-        }
-        // Two may have made it at once.
-        if size <= KEPT && kept.outlines.insert(key, Arc::clone(&made)).is_none() {
-            kept.size += size;
-        }
+        // One that is too large for all of the cache is made each time.
+        let _ = kept().put_with_weight(key, Arc::clone(&made));
         Ok(Looked::Outline(made))
     }
 
