@@ -14,7 +14,6 @@ use super::{
     BUDGET, Module, Settings, Signal, extra,
     facts::{Facts, shown},
     invariant_adjacency, novelty, pattern_deviation, self_flagged_uncertainty, test_reachability,
-    tested::Tested,
 };
 use crate::{
     discussion,
@@ -32,7 +31,6 @@ pub struct Signals {
     pub(super) places: Arc<Places>,
     pub(super) index: Arc<Index>,
     settings: RwLock<Arc<Settings>>,
-    tested: Tested,
     /// The place of what was written down last.
     pub(super) newest: watch::Sender<i64>,
 }
@@ -53,7 +51,6 @@ impl Signals {
             places,
             index,
             settings: RwLock::default(),
-            tested: Tested::default(),
             newest: watch::Sender::new(0),
         }
     }
@@ -124,9 +121,7 @@ impl Signals {
         let facts = Facts {
             changes: &changes,
             git,
-            tree: to,
             is_whole,
-            tested: &self.tested,
             prior: self.index.at(git, from),
             newer: self.index.at(git, to),
             message: &said.message,

@@ -2,10 +2,10 @@
 
 use std::{cell::Cell, collections::BTreeSet, time::Instant};
 
-use super::{Anchor, Module, Settings, Signal, tested::Tested};
+use super::{Anchor, Module, Settings, Signal};
 use crate::{
     discussion::Annotation,
-    git::{BString, GitDir, ObjectId},
+    git::{BString, GitDir},
     shorten::shortened,
     symbol::{
         ChangedFile, ChangedSymbol, Changes, Definition, Kind, Outline, PathKind, Reference, View,
@@ -22,12 +22,10 @@ const QUOTED: usize = 200;
 pub(super) struct Facts<'a> {
     pub changes: &'a Changes,
     pub git: &'a GitDir,
-    pub tree: ObjectId,
     pub prior: View<'a>,
     pub newer: View<'a>,
     /// Whether all of both trees was taken in: otherwise nothing can be said of what is not there.
     pub is_whole: bool,
-    pub tested: &'a Tested,
     /// What the state's commit says.
     pub message: &'a str,
     /// How sure its author was, from 0 to 1.

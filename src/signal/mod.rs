@@ -13,7 +13,6 @@ mod record;
 mod self_flagged_uncertainty;
 mod settings;
 mod test_reachability;
-mod tested;
 
 use serde::{Deserialize, Serialize};
 

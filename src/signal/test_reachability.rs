@@ -1,5 +1,6 @@
 //! What no test reaches: a function that is new or changed, and that no chain of calls, as they stand
-//! in the source, leads to from a test. Nothing is run, and nothing is known of what runs.
+//! in the source, leads to from a test. Nothing is run, and nothing is known of what runs. Where a
+//! repository has no tests in a language, that no test reaches something says nothing.
 
 use super::{
     Module, Signal,
@@ -55,9 +56,7 @@ pub(super) fn signals(facts: &Facts<'_>) -> Result<Vec<Signal>, Error> {
         };
         let steps = settings.max_steps;
         if let Some(callers) = leading_to(facts, &touched, symbol, steps)?
-            && facts
-                .tested
-                .has(language, facts.git, (facts.tree, &facts.newer))?
+            && facts.newer.has_tests(language)?
         {
             signals.push(MODULE.signal(VERSION, touched.anchor(), reason(&touched, callers)));
         }

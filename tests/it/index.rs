@@ -177,6 +177,31 @@ fn answers_are_those_of_a_look_at_every_file_whatever_was_taken_in_before() {
 }
 
 #[test]
+fn a_language_has_tests_where_a_file_of_the_tree_is_one_by_its_path_or_its_source() {
+    let it = Indexed::new();
+    let has_tests = |path: &[u8]| {
+        let tree = commit(&it.repo);
+        it.cover(tree);
+        let view = it.index.at(&it.git, tree);
+        view.has_tests(language_of(path).unwrap()).unwrap()
+    };
+    let text = "fn checks() { all() }\n";
+    write(&it.repo, ".gitattributes", "vendor/** linguist-vendored\n");
+    write(&it.repo, "src/a.rs", text);
+    assert!(!has_tests(b"a.rs"));
+    // The same blob is known already.
+    write(&it.repo, "tests/a.rs", text);
+    assert!(has_tests(b"a.rs"));
+    assert!(!has_tests(b"a.py"));
+    fs::remove_file(it.repo.path("tests/a.rs")).unwrap();
+    assert!(!has_tests(b"a.rs"));
+    write(&it.repo, "vendor/tests/a.rs", text);
+    assert!(!has_tests(b"a.rs"));
+    write(&it.repo, "src/b.rs", "#[test]\nfn checks_all() {}\n");
+    assert!(has_tests(b"a.rs"));
+}
+
+#[test]
 fn each_blob_is_parsed_once_in_whatever_tree_and_process() {
     let mut it = Indexed::new();
     let first = it.commit_names(&["a", "b", "c", "d"]);

@@ -12,13 +12,14 @@ use parking_lot::MutexGuard;
 use super::{
     Counts, Index, IndexProgress, blob_id, name_id,
     progress::Became,
+    tests_id,
     turn::Need,
     walk::{Failed, Folder, Step, Tally, Walk, add, count},
 };
 use crate::{
     git::{BString, Error, GitDir, ObjectId},
     store::{self, BlobRecord, SymbolReads, SymbolWrites},
-    symbol::{Language, LeftOut, encode, encode::Used, outlines},
+    symbol::{Language, LeftOut, encode, encode::Used, is_test_path, outlines},
 };
 
 /// Files that are looked at before what was found is written.
@@ -267,7 +268,7 @@ impl Taking<'_> {
             match self.writes.reads().seen(file.id, &file.path)? {
                 Some((why, is_placed)) => {
                     if !is_placed {
-                        self.writes.put_place(file.id, &file.path)?;
+                        self.put_place(&file)?;
                     }
                     self.settle(&file, why.and_then(LeftOut::from_number).into());
                 }
@@ -289,7 +290,7 @@ impl Taking<'_> {
             };
             self.index.progress.parsed();
             self.writes.put_blob(file.id, &record)?;
-            self.writes.put_place(file.id, &file.path)?;
+            self.put_place(file)?;
             self.names
                 .extend(names.into_iter().map(|name| (name, file.id)));
             let left_out = match record {
@@ -314,6 +315,14 @@ impl Taking<'_> {
             self.commit()?;
         }
         Ok(all_looked_at && !(self.stop)())
+    }
+
+    fn put_place(&mut self, file: &ToDo) -> Result<(), Failed> {
+        self.writes.put_place(file.id, &file.path)?;
+        if is_test_path(&file.path) {
+            self.names.push((tests_id(file.language), file.id));
+        }
+        Ok(())
     }
 
     /// What is in files, or that they cannot be read; nothing of those that it is too late for.
@@ -385,7 +394,9 @@ fn look_at(git: &GitDir, language: &Language, blob: ObjectId) -> Option<Looked> 
             let names = encode::last_names(&outline).map(|(name, used)| name_id(name, used));
             let qualified = encode::qualified(&outline);
             let qualified = qualified.map(|name| name_id(&name, Used::Referred));
-            let mut names: Vec<_> = names.chain(qualified).collect();
+            let mut marked = outline.definitions.iter();
+            let tests = marked.any(|it| it.is_test).then(|| tests_id(language));
+            let mut names: Vec<_> = names.chain(qualified).chain(tests).collect();
             names.sort_unstable();
             names.dedup();
             (BlobRecord::Outline(encode::encode(&outline)), names)

@@ -179,6 +179,12 @@ fn name_id(name: &str, used: Used) -> i64 {
     ((hash >> 2 << 1) | u64::from(used == Used::Defined)) as i64
 }
 
+/// The id that stands for all files with a test in a language.
+fn tests_id(language: &Language) -> i64 {
+    // Nothing is called so.
+    name_id(&format!("\0tests in {}", language.name), Used::Defined)
+}
+
 /// The files of a tree, with the attributes that matter here.
 fn tree_files(git: &GitDir, tree: ObjectId) -> Result<TreeFiles, Error> {
     TreeFiles::new(git, tree, &super::left_out::ATTRIBUTES)

@@ -5,13 +5,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{Index, blob_id, name_id, tree_files};
+use super::{Index, blob_id, name_id, tests_id, tree_files};
 use crate::{
     git::{BString, Error, GitDir, ObjectId, TreeFiles},
     symbol::{
-        LeftOut, Looked, Outline,
+        Language, LeftOut, Looked, Outline,
         encode::{Used, type_before},
-        language_of, last_name,
+        is_test_path, language_of, last_name,
     },
 };
 
@@ -112,17 +112,17 @@ impl View<'_> {
     /// # Errors
     /// When an object cannot be read.
     pub fn using(&self, name: &str, limit: usize) -> Result<Found, Error> {
-        self.having(name, Used::Referred, limit, |outline| {
-            outline.references.iter().any(|it| it.name == name)
+        self.having(name_id(name, Used::Referred), limit, |file| {
+            file.outline.references.iter().any(|it| it.name == name)
         })
     }
 
     /// Files that use a name right after that of a type, `limit` at most.
     pub(super) fn using_of(&self, of: &str, name: &str, limit: usize) -> Result<Found, Error> {
         let qualified = format!("{of}::{name}");
-        self.having(&qualified, Used::Referred, limit, |outline| {
-            let mut references = outline.references.iter();
-            references.any(|it| it.name == name && type_before(outline, it) == Some(of))
+        self.having(name_id(&qualified, Used::Referred), limit, |file| {
+            let mut references = file.outline.references.iter();
+            references.any(|it| it.name == name && type_before(&file.outline, it) == Some(of))
         })
     }
 
@@ -145,18 +145,30 @@ impl View<'_> {
     /// # Errors
     /// When an object cannot be read.
     pub fn defining(&self, name: &str, limit: usize) -> Result<Found, Error> {
-        self.having(name, Used::Defined, limit, |outline| {
-            let mut all = outline.definitions.iter();
+        self.having(name_id(name, Used::Defined), limit, |file| {
+            let mut all = file.outline.definitions.iter();
             all.any(|it| last_name(&it.name) == name)
         })
     }
 
+    /// Whether a file in this language has a test, by the source or by its path.
+    ///
+    /// # Errors
+    /// When an object cannot be read.
+    pub fn has_tests(&self, language: &Language) -> Result<bool, Error> {
+        let is_marked = |it: &Outline| it.definitions.iter().any(|it| it.is_test);
+        let found = self.having(tests_id(language), 1, |file| {
+            is_test_path(&file.path) || is_marked(&file.outline)
+        })?;
+        Ok(!found.files.is_empty())
+    }
+
+    /// Files with a name, by its id, that have it indeed.
     fn having(
         &self,
-        name: &str,
-        used: Used,
+        name: i64,
         limit: usize,
-        has_it: impl Fn(&Outline) -> bool,
+        has_it: impl Fn(&IndexedFile) -> bool,
     ) -> Result<Found, Error> {
         let mut found = Found::default();
         let mut failed = None;
@@ -169,7 +181,7 @@ impl View<'_> {
                 false => self.indexed(blob, path),
             };
             match file {
-                Ok(Some(file)) if has_it(&file.outline) => match found.files.len() < limit {
+                Ok(Some(file)) if has_it(&file) => match found.files.len() < limit {
                     true => found.files.push(file),
                     false => found.truncated = true,
                 },
@@ -179,7 +191,6 @@ impl View<'_> {
             !found.truncated && failed.is_none()
         };
         let store = self.index.store.as_ref();
-        let name = name_id(name, used);
         let read = store.and_then(|store| store.read(|reads| reads.places(name, &mut take)));
         if let Some(error) = failed {
             return Err(error);
