@@ -33,15 +33,17 @@ const NAME: &str = "symbols.db";
 const ROOM: u64 = 64 << 20;
 
 /// Raised whenever the tables change.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// Every id is one that its maker derives from what it stands for, so that it is the same in each
 /// database.
 const TABLES: &str = "
     -- What is in a file: its outline, or the number of why there is none.
     CREATE TABLE blob (id INTEGER PRIMARY KEY, left_out INTEGER, outline BLOB);
-    -- Where it was ever seen.
-    CREATE TABLE place (blob INTEGER, path BLOB, PRIMARY KEY (blob, path)) WITHOUT ROWID;
+    -- Where it was ever seen, and again why it has none.
+    CREATE TABLE place (
+        blob INTEGER, path BLOB, left_out INTEGER, PRIMARY KEY (blob, path)
+    ) WITHOUT ROWID;
     -- What it defines or uses.
     CREATE TABLE name (name INTEGER, blob INTEGER, PRIMARY KEY (name, blob)) WITHOUT ROWID;
     -- Folders that are in with all that is in them, and how many files are.
@@ -62,8 +64,8 @@ pub struct SymbolStore {
 struct Open {
     files: Files,
     readers: Readers,
-    /// Keeps the log there, whose file is looked at.
-    _anchor: Mutex<Connection>,
+    /// It writes, and keeps the log there, whose file is looked at.
+    writer: Arc<parking_lot::Mutex<Connection>>,
 }
 
 impl SymbolStore {
@@ -94,11 +96,11 @@ impl SymbolStore {
     /// another writes.
     pub fn write(&self) -> Option<SymbolWrites<'_>> {
         let begun = self.opened().and_then(|open| {
-            let connection = connect(&self.path)?;
+            let connection = open.writer.lock_arc();
             check_room(&self.path)?;
             // A disk that takes nothing is found now, and not after all was looked at.
             connection.execute_batch(&format!(
-                "PRAGMA cache_size = -2048; PRAGMA user_version = {}; BEGIN IMMEDIATE;",
+                "PRAGMA user_version = {}; BEGIN IMMEDIATE;",
                 self.edition
             ))?;
             Ok(SymbolWrites {
@@ -164,7 +166,7 @@ impl SymbolStore {
         let made = Arc::new(Open {
             files: Files::of(&self.path, with_suffix(&self.path, "-wal"))?,
             readers: Readers::new(self.path.clone()),
-            _anchor: Mutex::new(connection),
+            writer: Arc::new(parking_lot::Mutex::new(connection)),
         });
         self.times_opened.fetch_add(1, Ordering::Relaxed);
         *open = Some(Arc::clone(&made));
@@ -234,7 +236,8 @@ fn connect(path: &Path) -> Result<Connection, Error> {
     let connection = open_database(path, OpenFlags::default())?;
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
-         PRAGMA wal_autocheckpoint = 4096; PRAGMA journal_size_limit = 16777216;",
+         PRAGMA wal_autocheckpoint = 4096; PRAGMA journal_size_limit = 16777216;
+         PRAGMA cache_size = -2048;",
     )?;
     Ok(connection)
 }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
+use parking_lot::{ArcMutexGuard, RawMutex};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{Open, SymbolStore, check_room};
@@ -55,13 +56,19 @@ impl SymbolReads<'_> {
         Ok(found.optional()?)
     }
 
-    /// Whether a blob is in, for which reason it has no outline, and whether it was seen at this path.
-    pub fn seen(&self, blob: i64, path: &[u8]) -> Result<Option<(Option<u8>, bool)>, Error> {
-        let query = "SELECT left_out, EXISTS (SELECT 1 FROM place WHERE blob = id AND path = ?2)
-             FROM blob WHERE id = ?1";
+    /// For which reason a blob that was seen at this path has no outline, if it was.
+    pub fn seen(&self, blob: i64, path: &[u8]) -> Result<Option<Option<u8>>, Error> {
+        let query = "SELECT left_out FROM place WHERE blob = ?1 AND path = ?2";
         let mut statement = self.connection.prepare_cached(query)?;
-        let found = statement.query_row(params![blob, path], |row| Ok((row.get(0)?, row.get(1)?)));
+        let found = statement.query_row(params![blob, path], |row| row.get(0));
         Ok(found.optional()?)
+    }
+
+    /// For which reason a blob has no outline, if it is in.
+    pub fn left_out(&self, blob: i64) -> Result<Option<Option<u8>>, Error> {
+        let query = "SELECT left_out FROM blob WHERE id = ?1";
+        let mut statement = self.connection.prepare_cached(query)?;
+        Ok(statement.query_row([blob], |row| row.get(0)).optional()?)
     }
 
     /// Hands on where the blobs of a name were seen, in the order of blobs and paths, until `take`
@@ -95,7 +102,7 @@ impl SymbolReads<'_> {
 /// A transaction that is under way. Dropped, it is undone.
 pub struct SymbolWrites<'a> {
     pub(super) store: &'a SymbolStore,
-    pub(super) connection: Connection,
+    pub(super) connection: ArcMutexGuard<RawMutex, Connection>,
     pub(super) open: Arc<Open>,
 }
 
@@ -119,11 +126,11 @@ impl SymbolWrites<'_> {
         )
     }
 
-    /// Takes in where a blob was seen.
-    pub fn put_place(&self, blob: i64, path: &[u8]) -> Result<(), Error> {
+    /// Takes in where a blob was seen, and for which reason it has no outline.
+    pub fn put_place(&self, blob: i64, path: &[u8], left_out: Option<u8>) -> Result<(), Error> {
         self.run(
-            "INSERT OR IGNORE INTO place VALUES (?1, ?2)",
-            params![blob, path],
+            "INSERT OR IGNORE INTO place VALUES (?1, ?2, ?3)",
+            params![blob, path, left_out],
         )
     }
 
@@ -155,8 +162,9 @@ impl SymbolWrites<'_> {
 
     /// Tells of what went wrong, and throws away what is damaged.
     pub fn failed(self, error: &Error) {
-        drop(self.connection);
-        self.store.failed(&self.open, error);
+        let (store, open) = (self.store, Arc::clone(&self.open));
+        drop(self);
+        store.failed(&open, error);
     }
 
     /// Whether the disk has room for more.
@@ -170,5 +178,16 @@ impl SymbolWrites<'_> {
     fn run(&self, statement: &str, values: impl rusqlite::Params) -> Result<(), Error> {
         self.connection.prepare_cached(statement)?.execute(values)?;
         Ok(())
+    }
+}
+
+impl Drop for SymbolWrites<'_> {
+    fn drop(&mut self) {
+        // Where the transaction has ended, there is none to undo.
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            self.store.failed(&self.open, &error.into());
+        }
     }
 }

@@ -265,13 +265,16 @@ impl Taking<'_> {
         self.writes.check_room()?;
         let mut new = Vec::new();
         for file in std::mem::take(&mut self.files) {
-            match self.writes.reads().seen(file.id, &file.path)? {
-                Some((why, is_placed)) => {
-                    if !is_placed {
-                        self.put_place(&file)?;
-                    }
-                    self.settle(&file, why.and_then(LeftOut::from_number).into());
-                }
+            let reads = self.writes.reads();
+            let mut known = reads.seen(file.id, &file.path)?;
+            if known.is_none()
+                && let Some(why) = reads.left_out(file.id)?
+            {
+                self.put_place(&file, why)?;
+                known = Some(why);
+            }
+            match known {
+                Some(why) => self.settle(&file, why.and_then(LeftOut::from_number).into()),
                 None => new.push(file),
             }
         }
@@ -290,14 +293,14 @@ impl Taking<'_> {
             };
             self.index.progress.parsed();
             self.writes.put_blob(file.id, &record)?;
-            self.put_place(file)?;
-            self.names
-                .extend(names.into_iter().map(|name| (name, file.id)));
-            let left_out = match record {
-                BlobRecord::LeftOut(why) => LeftOut::from_number(why),
+            let why = match record {
+                BlobRecord::LeftOut(why) => Some(why),
                 BlobRecord::Outline(_) => None,
             };
-            self.settle(file, left_out.into());
+            self.put_place(file, why)?;
+            self.names
+                .extend(names.into_iter().map(|name| (name, file.id)));
+            self.settle(file, why.and_then(LeftOut::from_number).into());
         }
         let folders = std::mem::take(&mut self.folders);
         for folder in folders.into_iter().filter(|_| all_looked_at) {
@@ -317,8 +320,8 @@ impl Taking<'_> {
         Ok(all_looked_at && !(self.stop)())
     }
 
-    fn put_place(&mut self, file: &ToDo) -> Result<(), Failed> {
-        self.writes.put_place(file.id, &file.path)?;
+    fn put_place(&mut self, file: &ToDo, left_out: Option<u8>) -> Result<(), Failed> {
+        self.writes.put_place(file.id, &file.path, left_out)?;
         if is_test_path(&file.path) {
             self.names.push((tests_id(file.language), file.id));
         }
