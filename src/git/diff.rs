@@ -13,7 +13,8 @@ use gix::{
 };
 
 use super::{
-    Error, ObjectBatch, ObjectError, RepoPath, repository::MAX_TREE_DEPTH, wanted::Wanted,
+    Error, ObjectBatch, ObjectError, RepoPath, repository::MAX_TREE_DEPTH, tree_cache::TreeCache,
+    wanted::Wanted,
 };
 use crate::failure::Failure;
 
@@ -50,7 +51,7 @@ pub struct Change {
 /// # Errors
 /// When an object cannot be read, and when folders lie too deep.
 pub fn diff_trees(
-    git: &gix::Repository,
+    (git, trees): (&gix::Repository, &TreeCache),
     from: ObjectId,
     to: ObjectId,
     paths: &[RepoPath],
@@ -67,7 +68,7 @@ pub fn diff_trees(
     }];
     let wanted = Wanted::new(paths);
     while let Some(both) = open.pop() {
-        diff_folder(git, both, &mut open, &wanted, &mut changes)?;
+        diff_folder((git, trees), both, &mut open, &wanted, &mut changes)?;
     }
     changes.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(changes)
@@ -87,7 +88,7 @@ struct Both {
 
 /// What differs in one folder; the folders in it that do are added to `open`.
 fn diff_folder(
-    git: &gix::Repository,
+    (git, trees): (&gix::Repository, &TreeCache),
     both: Both,
     open: &mut Vec<Both>,
     wanted: &Wanted<'_>,
@@ -96,8 +97,11 @@ fn diff_folder(
     if both.depth > MAX_TREE_DEPTH {
         return Err(Error::too_deep(both.path.as_bstr()));
     }
-    let (from, to) = (read(git, both.from)?, read(git, both.to)?);
-    let mut names: Vec<&BString> = from.keys().chain(to.keys()).collect();
+    let content = |tree| trees.tree(git, tree);
+    let from = both.from.map(content).transpose()?.unwrap_or_default();
+    let to = both.to.map(content).transpose()?.unwrap_or_default();
+    let (from, to) = (entries(git, &from)?, entries(git, &to)?);
+    let mut names: Vec<&BStr> = from.keys().chain(to.keys()).copied().collect();
     names.sort_unstable();
     names.dedup();
     for name in names {
@@ -152,17 +156,23 @@ fn read(git: &gix::Repository, tree: Option<ObjectId>) -> Result<Folder, Error> 
     let Some(tree) = tree.filter(|id| !id.is_empty_tree()) else {
         return Ok(Folder::new());
     };
-    let fail = |e: gix::Error| Error::unreadable(git, &e);
-    let object = git.find_tree(tree).map_err(fail)?;
-    TreeRefIter::from_bytes(&object.data, git.object_hash())
-        .map(|entry| {
-            let entry = entry.map_err(|e| fail(gix::Error::from_error(e)))?;
-            Ok((
-                entry.filename.to_owned(),
-                (entry.mode, entry.oid.to_owned()),
-            ))
-        })
-        .collect()
+    let object = git.find_tree(tree);
+    let object = object.map_err(|e| Error::unreadable(git, &e))?;
+    let entries = entries(git, &object.data)?.into_iter();
+    Ok(entries.map(|(name, it)| (name.to_owned(), it)).collect())
+}
+
+/// What is in a folder, by name.
+fn entries<'c>(
+    git: &gix::Repository,
+    content: &'c [u8],
+) -> Result<BTreeMap<&'c BStr, (EntryMode, ObjectId)>, Error> {
+    let entries = TreeRefIter::from_bytes(content, git.object_hash());
+    let entries = entries.map(|entry| {
+        let entry = entry.map_err(|e| Error::unreadable(git, &gix::Error::from_error(e)))?;
+        Ok((entry.filename, (entry.mode, entry.oid.to_owned())))
+    });
+    entries.collect()
 }
 
 /// Says what a tree has at paths. Folders around the last one stay open: where paths are asked for in

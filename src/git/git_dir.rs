@@ -122,6 +122,18 @@ impl GitDir {
         })
     }
 
+    /// The same, opened anew: what it maps of packs is given back when it is let go.
+    ///
+    /// # Errors
+    /// When Git's files cannot be read.
+    pub fn opened_anew(&self) -> Result<Self, Error> {
+        let trees = self.trees();
+        Ok(Self {
+            trees,
+            ..Self::open(self.git.path())?
+        })
+    }
+
     /// The same with the packs that are known now: an object that is in none is missing, which is found
     /// several times faster where many are.
     pub fn as_it_is(&self) -> Self {
@@ -202,7 +214,7 @@ impl GitDir {
         to: ObjectId,
         paths: &[RepoPath],
     ) -> Result<Vec<Change>, Error> {
-        diff_trees(&self.local(), from, to, paths)
+        diff_trees((&self.local(), &self.trees), from, to, paths)
     }
 
     /// The first path, in their order, at which neither tree has a file or folder.

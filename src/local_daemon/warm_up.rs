@@ -72,8 +72,8 @@ async fn once(services: &Arc<Services>) {
 }
 
 fn take_in(services: &Services) -> Result<(), Failure> {
-    // Opened anew: what it maps of Git's packs is given back when it is done.
-    let git = GitDir::open(services.repository.common_dir())?;
+    // It maps nearly all of Git's packs.
+    let git = services.captures.places().git()?.opened_anew()?;
     let stop = || services.draining.is_cancelled();
     // HEAD comes last: it is what progress is told of.
     let newest = services.store.read(|tx| tx.newest_tree())?;
