@@ -41,9 +41,11 @@ const TABLES: &str = "
     -- What is in a file: its outline, or the number of why there is none.
     CREATE TABLE blob (id INTEGER PRIMARY KEY, left_out INTEGER, outline BLOB);
     -- Where it was ever seen, and again why it has none.
+    -- What is in one folder is close together.
     CREATE TABLE place (
-        blob INTEGER, path BLOB, left_out INTEGER, PRIMARY KEY (blob, path)
+        path BLOB, blob INTEGER, left_out INTEGER, PRIMARY KEY (path, blob)
     ) WITHOUT ROWID;
+    CREATE INDEX place_of_blob ON place (blob);
     -- What it defines or uses.
     CREATE TABLE name (name INTEGER, blob INTEGER, PRIMARY KEY (name, blob)) WITHOUT ROWID;
     -- Folders that are in with all that is in them, and how many files are.
@@ -98,11 +100,7 @@ impl SymbolStore {
         let begun = self.opened().and_then(|open| {
             let connection = open.writer.lock_arc();
             check_room(&self.path)?;
-            // A disk that takes nothing is found now, and not after all was looked at.
-            connection.execute_batch(&format!(
-                "PRAGMA user_version = {}; BEGIN IMMEDIATE;",
-                self.edition
-            ))?;
+            connection.execute_batch("BEGIN IMMEDIATE")?;
             Ok(SymbolWrites {
                 store: self,
                 connection,

@@ -58,9 +58,9 @@ impl SymbolReads<'_> {
 
     /// For which reason a blob that was seen at this path has no outline, if it was.
     pub fn seen(&self, blob: i64, path: &[u8]) -> Result<Option<Option<u8>>, Error> {
-        let query = "SELECT left_out FROM place WHERE blob = ?1 AND path = ?2";
+        let query = "SELECT left_out FROM place WHERE path = ?1 AND blob = ?2";
         let mut statement = self.connection.prepare_cached(query)?;
-        let found = statement.query_row(params![blob, path], |row| row.get(0));
+        let found = statement.query_row(params![path, blob], |row| row.get(0));
         Ok(found.optional()?)
     }
 
@@ -130,7 +130,7 @@ impl SymbolWrites<'_> {
     pub fn put_place(&self, blob: i64, path: &[u8], left_out: Option<u8>) -> Result<(), Error> {
         self.run(
             "INSERT OR IGNORE INTO place VALUES (?1, ?2, ?3)",
-            params![blob, path, left_out],
+            params![path, blob, left_out],
         )
     }
 
@@ -153,10 +153,15 @@ impl SymbolWrites<'_> {
         )
     }
 
-    /// Commits, and begins the next transaction.
+    /// Commits; nothing more is to be written before [`SymbolWrites::go_on`].
     pub fn commit(&self) -> Result<(), Error> {
         self.run("COMMIT", [])?;
         self.store.complained.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Begins the next transaction.
+    pub fn go_on(&self) -> Result<(), Error> {
         self.run("BEGIN IMMEDIATE", [])
     }
 

@@ -228,7 +228,7 @@ struct Taking<'a> {
 impl Taking<'_> {
     fn all_of(&mut self, tree: ObjectId) -> Result<TakenIn, Failed> {
         let mut walk = Walk::new(self.git, tree)?;
-        let mut goes_on = true;
+        let (mut goes_on, mut is_first) = (true, true);
         while goes_on && let Some(step) = walk.next(&self.writes.reads())? {
             match step {
                 Step::Known(counts) => self.show(|now| now.counts.add(counts)),
@@ -249,6 +249,12 @@ impl Taking<'_> {
             }
             if self.files.len() >= CHUNK {
                 goes_on = self.look_at_files()?;
+                // A disk that takes nothing is found now, and not after all was looked at.
+                if is_first || self.names.len() >= NAMES_AT_ONCE {
+                    self.commit()?;
+                    self.writes.go_on()?;
+                }
+                is_first = false;
             }
         }
         goes_on = goes_on && self.look_at_files()?;
@@ -313,9 +319,6 @@ impl Taking<'_> {
             if let Some(around) = folder.around {
                 add(&around, counts);
             }
-        }
-        if self.names.len() >= NAMES_AT_ONCE {
-            self.commit()?;
         }
         Ok(all_looked_at && !(self.stop)())
     }

@@ -129,13 +129,7 @@ impl View<'_> {
     /// A file of the tree, as it is found.
     pub(super) fn file(&self, path: &[u8]) -> Result<Option<IndexedFile>, Error> {
         match self.files(|files| files.file(path))? {
-            Some(blob) => self.outline(path).map(|outline| {
-                outline.map(|outline| IndexedFile {
-                    path: path.into(),
-                    blob,
-                    outline,
-                })
-            }),
+            Some(blob) => self.read(path, blob),
             None => Ok(None),
         }
     }
@@ -156,11 +150,17 @@ impl View<'_> {
     /// # Errors
     /// When an object cannot be read.
     pub fn has_tests(&self, language: &Language) -> Result<bool, Error> {
-        let is_marked = |it: &Outline| it.definitions.iter().any(|it| it.is_test);
-        let found = self.having(tests_id(language), 1, |file| {
-            is_test_path(&file.path) || is_marked(&file.outline)
+        let is_marked = |it: &IndexedFile| it.outline.definitions.iter().any(|it| it.is_test);
+        let mut has_one = false;
+        self.places(tests_id(language), |blob, path| {
+            has_one = match self.here(blob, path)? {
+                Some(_) if is_test_path(path) => true,
+                Some(here) => self.read(path, here)?.is_some_and(|it| is_marked(&it)),
+                None => false,
+            };
+            Ok(!has_one)
         })?;
-        Ok(!found.files.is_empty())
+        Ok(has_one)
     }
 
     /// Files with a name, by its id, that have it indeed.
@@ -171,56 +171,67 @@ impl View<'_> {
         has_it: impl Fn(&IndexedFile) -> bool,
     ) -> Result<Found, Error> {
         let mut found = Found::default();
-        let mut failed = None;
-        let mut places = 0;
-        let mut take = |blob: i64, path: &[u8]| {
-            places += 1;
-            found.truncated = places > PLACES_LIMIT;
-            let file = match found.truncated {
-                true => return false,
-                false => self.indexed(blob, path),
-            };
-            match file {
-                Ok(Some(file)) if has_it(&file) => match found.files.len() < limit {
+        let is_all = self.places(name, |blob, path| {
+            if let Some(here) = self.here(blob, path)?
+                && let Some(file) = self.read(path, here)?
+                && has_it(&file)
+            {
+                match found.files.len() < limit {
                     true => found.files.push(file),
                     false => found.truncated = true,
-                },
-                Ok(_) => {}
-                Err(error) => failed = Some(error),
+                }
             }
-            !found.truncated && failed.is_none()
-        };
-        let store = self.index.store.as_ref();
-        let read = store.and_then(|store| store.read(|reads| reads.places(name, &mut take)));
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        found.truncated |= read.is_none();
+            Ok(!found.truncated)
+        })?;
+        found.truncated |= !is_all;
         found.files.sort_by(|one, other| one.path.cmp(&other.path));
         Ok(found)
     }
 
-    /// The file at a path where this tree, too, has this blob there, and does not leave it out.
-    fn indexed(&self, blob: i64, path: &[u8]) -> Result<Option<IndexedFile>, Error> {
+    /// Looks at the places where a name was ever seen, by its id, until `look` says that it is enough;
+    /// answers whether there are no more than are looked at.
+    fn places(
+        &self,
+        name: i64,
+        mut look: impl FnMut(i64, &[u8]) -> Result<bool, Error>,
+    ) -> Result<bool, Error> {
+        let mut places = 0;
+        let mut failed = None;
+        let mut take = |blob: i64, path: &[u8]| {
+            places += 1;
+            places <= PLACES_LIMIT
+                && look(blob, path).unwrap_or_else(|error| {
+                    failed = Some(error);
+                    false
+                })
+        };
+        let store = self.index.store.as_ref();
+        let read = store.and_then(|store| store.read(|reads| reads.places(name, &mut take)));
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(read.is_some() && places <= PLACES_LIMIT),
+        }
+    }
+
+    /// The blob at a path where this tree, too, has this one there, and does not leave it out.
+    fn here(&self, blob: i64, path: &[u8]) -> Result<Option<ObjectId>, Error> {
         let Some(language) = language_of(path) else {
             return Ok(None);
         };
-        let here = self.files(|files| {
-            let here = files
-                .file(path)?
-                .filter(|it| blob_id(language, *it) == blob);
-            match here {
+        self.files(|files| {
+            let here = files.file(path)?;
+            match here.filter(|it| blob_id(language, *it) == blob) {
                 Some(here) if LeftOut::by_rules(files, path)?.is_none() => Ok(Some(here)),
                 _ => Ok(None),
             }
-        })?;
-        let Some(here) = here else {
-            return Ok(None);
-        };
-        let outline = self.index.outlines.of(self.git, path, here)?;
+        })
+    }
+
+    fn read(&self, path: &[u8], blob: ObjectId) -> Result<Option<IndexedFile>, Error> {
+        let outline = self.index.outlines.of(self.git, path, blob)?;
         Ok(outline.map(|outline| IndexedFile {
             path: path.into(),
-            blob: here,
+            blob,
             outline,
         }))
     }
