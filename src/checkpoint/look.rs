@@ -5,7 +5,7 @@
 //! and no branch, while it is not held, is a move of HEAD alone. A branch's line that HEAD's log
 //! does not have yet is remembered, and known when it comes.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use super::{
     Checkpoint,
@@ -13,10 +13,13 @@ use super::{
 };
 use crate::{
     failure::Failure,
-    git::{LineId, LogName, Moved, RefLogs, RefWatch, ReflogLine, StateId},
-    store::{ReflogRecord, Store},
+    git::{LineId, LogName, Moved, RefLogs, RefWatch, Reflog, ReflogLine, StateId},
+    store::{self, ReflogRecord, Store},
     thread::Places as Threads,
 };
+
+/// A look that fell between two steps of Git's is taken so often at most.
+const TRIES: usize = 3;
 
 /// What a look has found.
 #[derive(Default)]
@@ -71,6 +74,8 @@ pub(super) struct Looking<'a> {
     pub(super) held: BTreeSet<LogName>,
     pub(super) branches: Vec<Lines>,
     pub(super) unlogged: Vec<Unlogged>,
+    /// A log is not where it was: it may have come to a place that was looked at before.
+    pub(super) unsure: bool,
     pub(super) look: Look,
 }
 
@@ -81,57 +86,75 @@ impl Look {
         mut moved: Moved,
         watch: &mut RefWatch,
     ) -> Result<Self, Failure> {
-        let mut looking = Looking {
-            logs,
-            threads,
-            places: Places::new(store),
-            heads: Vec::new(),
-            held: BTreeSet::new(),
-            branches: Vec::new(),
-            unlogged: Vec::new(),
-            look: Self::default(),
-        };
-        let known = match moved {
-            Moved::All => looking.places.read_all()?,
-            Moved::Some(_) => Vec::new(),
-        };
-        looking.read_heads(&moved, &known)?;
-        // A HEAD that was not held had its branch's line written by then.
-        if !watch.is_blind() {
-            let later = watch.take();
-            moved.add(later.clone());
-            looking.look.meanwhile = match later {
-                Moved::All => Moved::All,
-                Moved::Some(names) => Moved::Some(names.into_iter().filter(is_head).collect()),
+        let mut tries = 1;
+        let looking = loop {
+            let mut looking = Looking {
+                logs,
+                threads,
+                places: Places::new(store),
+                heads: Vec::new(),
+                held: BTreeSet::new(),
+                branches: Vec::new(),
+                unlogged: Vec::new(),
+                unsure: false,
+                look: Self::default(),
             };
-        }
-        looking.read_branches(&moved, &known)?;
+            looking.read(&mut moved, watch)?;
+            if !looking.unsure || tries == TRIES {
+                break looking;
+            }
+            let later = watch.take();
+            if later.is_empty() {
+                break looking;
+            }
+            moved.add(later);
+            tries += 1;
+        };
         let unpaired = store.read(|tx| tx.unpaired_moves())?;
         Ok(looking.put_in_order(&unpaired))
     }
 }
 
-fn is_head(name: &LogName) -> bool {
-    name.branch().is_none()
-}
-
 impl Looking<'_> {
+    fn read(&mut self, moved: &mut Moved, watch: &mut RefWatch) -> Result<(), Failure> {
+        let known = match moved {
+            Moved::All => self.places.read_all()?,
+            Moved::Some(_) => Vec::new(),
+        };
+        self.read_heads(moved, &known)?;
+        // A HEAD that was not held had its branch's line written by then.
+        if !watch.is_blind() {
+            let later = watch.take();
+            moved.add(later.clone());
+            self.look.meanwhile = match later {
+                Moved::All => Moved::All,
+                Moved::Some(names) => {
+                    Moved::Some(names.into_iter().filter(LogName::is_head).collect())
+                }
+            };
+        }
+        self.read_branches(moved, &known)
+    }
+
     fn read_heads(&mut self, moved: &Moved, known: &[LogName]) -> Result<(), Failure> {
         let heads: BTreeSet<LogName> = match moved {
             Moved::All => {
-                let known = known.iter().filter(|name| is_head(name)).cloned();
+                let known = known.iter().filter(|name| name.is_head()).cloned();
                 self.logs.heads()?.into_iter().chain(known).collect()
             }
-            Moved::Some(names) => names.iter().filter(|name| is_head(name)).cloned().collect(),
+            Moved::Some(names) => names.iter().filter(|n| n.is_head()).cloned().collect(),
         };
         for name in heads {
-            let lines = match self.read_log(&name)? {
-                Read::Lines(lines) => lines,
-                Read::None(Some(place)) if place.gone_secs.is_none() => {
-                    self.gone(&name, place);
+            let place = self.places.get(&name)?;
+            let lines = match self.read_log(&name, place) {
+                Read::Log(log) => self.untold(&name, place, log)?,
+                Read::None => {
+                    if let Some(place) = place.and_then(Place::alive) {
+                        self.gone(&name, place);
+                    }
                     continue;
                 }
-                Read::None(_) | Read::Failed => continue,
+                Read::Failed => continue,
             };
             if self.logs.is_held(&name) {
                 self.held.insert(name.clone());
@@ -141,113 +164,47 @@ impl Looking<'_> {
         Ok(())
     }
 
-    fn read_branches(&mut self, moved: &Moved, known: &[LogName]) -> Result<(), Failure> {
-        // Branches before their logs: Git writes a new branch's log first.
-        let mut tips: BTreeMap<LogName, Option<StateId>> = BTreeMap::new();
-        match moved {
-            Moved::All => {
-                let there = self.logs.tips()?.into_iter();
-                tips.extend(there.map(|(name, tip)| (name, Some(tip))));
-                let known = known.iter().filter(|name| !is_head(name)).cloned();
-                for name in self.logs.logged_branches()?.into_iter().chain(known) {
-                    tips.entry(name).or_default();
-                }
-            }
-            Moved::Some(names) => {
-                for name in names.iter().filter(|name| !is_head(name)) {
-                    match self.logs.tip(name) {
-                        Ok(tip) => drop(tips.insert(name.clone(), tip)),
-                        Err(error) => self.failed(name, &error),
-                    }
-                }
+    /// What a log has, beyond how far it was followed where it is the same log.
+    pub(super) fn read_log(&mut self, name: &LogName, place: Option<Place>) -> Read {
+        let mark = place.and_then(Place::alive).and_then(|place| place.mark);
+        match self.logs.read(name, mark) {
+            Ok(Some(log)) => Read::Log(log),
+            Ok(None) => Read::None,
+            Err(error) => {
+                self.failed(name, &error);
+                Read::Failed
             }
         }
-        let mut without_log = Vec::new();
-        for (name, tip) in tips {
-            match self.read_log(&name)? {
-                Read::Lines(lines) => self.branches.push(Lines { name, lines }),
-                Read::None(place) => without_log.push((name, place, tip)),
-                Read::Failed => {}
-            }
-        }
-        self.leave_out_copies();
-        let renamed = self.renamed();
-        for (name, place, tip) in without_log {
-            let alive = place.filter(|place| place.gone_secs.is_none());
-            let old = alive.and_then(|place| place.tip);
-            match (alive, tip) {
-                (Some(place), None) if renamed.contains(&name) => self.gone(&name, place),
-                (Some(place), _) if old == tip && place.mark.is_none() => {}
-                (None, None) => {}
-                (Some(_), _) if old == tip => self.end(&name, Place::at(tip, None)),
-                (before, new) => self.unlogged.push(Unlogged { name, before, new }),
-            }
-        }
-        Ok(())
-    }
-
-    /// A branch that was copied brought the log of its source along; that is told of the source,
-    /// where it has it still.
-    fn leave_out_copies(&mut self) {
-        for at in 0..self.branches.len() {
-            let lines = &self.branches[at].lines;
-            let copied = |line: &ReflogLine| line.taken_from().is_some() && !line.is_rename();
-            let Some(copy) = lines.iter().rposition(copied) else {
-                continue;
-            };
-            let others = self.branches.iter().enumerate();
-            let others = others.filter(|(other, _)| *other != at);
-            let others: HashSet<LineId> = others
-                .flat_map(|(_, other)| other.lines.iter().map(|line| line.id))
-                .collect();
-            let mut index = 0;
-            self.branches[at].lines.retain(|line| {
-                index += 1;
-                index > copy || !others.contains(&line.id)
-            });
-        }
-    }
-
-    /// The branches that are another by now.
-    fn renamed(&self) -> BTreeSet<LogName> {
-        let lines = self.branches.iter().flat_map(|branch| &branch.lines);
-        let renames = lines.filter(|line| line.is_rename());
-        renames
-            .filter_map(|line| line.taken_from())
-            .map(|from| LogName::from_bytes(from.as_bytes()))
-            .collect()
     }
 
     /// What a log has that was not told yet; where it ends is noted.
-    fn read_log(&mut self, name: &LogName) -> Result<Read, Failure> {
-        let place = self.places.get(name)?;
-        let alive = place.filter(|place| place.gone_secs.is_none());
-        let mut log = match self.logs.read(name, alive.and_then(|place| place.mark)) {
-            Ok(Some(log)) => log,
-            Ok(None) => return Ok(Read::None(place)),
-            Err(error) => {
-                self.failed(name, &error);
-                return Ok(Read::Failed);
-            }
-        };
+    pub(super) fn untold(
+        &mut self,
+        name: &LogName,
+        place: Option<Place>,
+        mut log: Reflog,
+    ) -> Result<Vec<ReflogLine>, store::Error> {
+        let alive = place.and_then(Place::alive);
         let newest = log.lines.last().map(|line| line.new);
-        let before = alive.and_then(|place| place.tip);
-        let end = Place::at(newest.unwrap_or(before), log.mark);
+        let end = Place::at(
+            newest.unwrap_or(alive.and_then(|place| place.tip)),
+            log.mark,
+        );
         if alive != Some(end) {
             self.end(name, end);
         }
-        Ok(Read::Lines(self.places.untold(place, &mut log)?))
+        self.places.untold(place, &mut log)
     }
 
     pub(super) fn end(&mut self, name: &LogName, end: Place) {
         self.look.ends.push(end.record(name));
     }
 
-    fn gone(&mut self, name: &LogName, place: Place) {
+    pub(super) fn gone(&mut self, name: &LogName, place: Place) {
         self.end(name, place.gone());
     }
 
-    fn failed(&mut self, name: &LogName, error: &crate::git::Error) {
+    pub(super) fn failed(&mut self, name: &LogName, error: &crate::git::Error) {
         tracing::warn!("what moved {name} is not in the log yet: {error}");
         self.look_again(name);
     }
@@ -259,9 +216,9 @@ impl Looking<'_> {
 }
 
 /// What was read of a log.
-enum Read {
-    Lines(Vec<ReflogLine>),
-    /// There is none; and how far it was followed before.
-    None(Option<Place>),
+pub(super) enum Read {
+    Log(Reflog),
+    /// There is none.
+    None,
     Failed,
 }

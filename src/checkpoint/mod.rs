@@ -6,11 +6,13 @@
 //! again when something else moves (G10).
 
 mod begin;
+mod branches;
 mod follow;
 mod look;
 mod order;
 mod place;
 mod record;
+mod stray;
 mod tell;
 mod words;
 

@@ -36,6 +36,11 @@ impl Place {
         Self { gone_secs, ..self }
     }
 
+    /// The same, where it is not known to be gone.
+    pub(super) fn alive(self) -> Option<Self> {
+        self.gone_secs.is_none().then_some(self)
+    }
+
     /// As it is kept.
     pub(super) fn record(&self, name: &LogName) -> ReflogRecord {
         ReflogRecord {
@@ -119,13 +124,14 @@ impl<'a> Places<'a> {
         let own = existing(place).and_then(|mark| lines.iter().rposition(|l| l.id == mark.line));
         let mut last = own;
         for (at, line) in lines.iter().enumerate() {
-            let Some(from) = line.taken_from() else {
+            let Some((from, _)) = line.taken() else {
                 continue;
             };
-            let source = self.get(&LogName::from_bytes(from.as_bytes()))?;
-            let mark = source.and_then(|source| source.mark);
-            let told = mark.and_then(|m| lines[..at].iter().rposition(|l| l.id == m.line));
-            last = last.max(told);
+            for source in [from, LogName::between_names()] {
+                let mark = self.get(&source)?.and_then(|source| source.mark);
+                let told = mark.and_then(|m| lines[..at].iter().rposition(|l| l.id == m.line));
+                last = last.max(told);
+            }
         }
         Ok(last)
     }
@@ -133,9 +139,7 @@ impl<'a> Places<'a> {
 
 /// How far the log was read that is there. That of a branch which was seen to be gone is another.
 fn existing(place: Option<Place>) -> Option<ReflogMark> {
-    place
-        .filter(|place| place.gone_secs.is_none())
-        .and_then(|place| place.mark)
+    place.and_then(Place::alive).and_then(|place| place.mark)
 }
 
 /// Where what was not told begins in a log in which nothing that was told is left: at its first line

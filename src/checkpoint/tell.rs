@@ -177,8 +177,11 @@ fn names_then(name: &LogName, lines: &[ReflogLine]) -> Vec<LogName> {
     let mut names: Vec<LogName> = lines
         .iter()
         .rev()
-        .map(|line| match line.taken_from() {
-            Some(from) => mem::replace(&mut then, LogName::from_bytes(from.as_bytes())),
+        .map(|line| match line.taken() {
+            Some((from, to)) => {
+                then = from;
+                to
+            }
             None => then.clone(),
         })
         .collect();
@@ -188,7 +191,7 @@ fn names_then(name: &LogName, lines: &[ReflogLine]) -> Vec<LogName> {
 
 /// Whether a line of a branch's log is a move.
 fn is_told(line: &ReflogLine) -> bool {
-    line.old != line.new || line.taken_from().is_some()
+    line.old != line.new || line.taken().is_some()
 }
 
 /// Whether a line of HEAD's log that no branch has is more than a checkout. (A worktree that begins,

@@ -88,7 +88,8 @@ fn place(name: &LogName) -> String {
         (Some(branch), _) => branch,
         // Detached, or on a branch that is gone by now.
         (None, Some(worktree)) => format!("HEAD of worktree {worktree}"),
-        (None, None) => "HEAD".to_owned(),
+        (None, None) if name.is_head() => "HEAD".to_owned(),
+        (None, None) => "a branch that is being renamed".to_owned(),
     }
 }
 

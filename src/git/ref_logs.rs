@@ -23,7 +23,8 @@ use super::{
 const BRANCHES: &str = "refs/heads/";
 const WORKTREES: &str = "worktrees/";
 
-/// A HEAD or a branch: `HEAD`, `worktrees/fix/HEAD`, `refs/heads/main`.
+/// A HEAD or a branch: `HEAD`, `worktrees/fix/HEAD`, `refs/heads/main`; or what lies between two names
+/// of a branch.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogName(Vec<u8>);
 
@@ -38,12 +39,22 @@ impl LogName {
         Self(bytes.to_vec())
     }
 
+    /// Where Git puts the log of a branch while it renames or copies it.
+    pub fn between_names() -> Self {
+        Self(b"refs/.tmp-renamed-log".to_vec())
+    }
+
+    /// Whether it is a HEAD.
+    pub fn is_head(&self) -> bool {
+        self.0 == b"HEAD" || self.0.starts_with(WORKTREES.as_bytes())
+    }
+
     /// Its name.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The branch, without `refs/heads/`; `None` for a HEAD.
+    /// The branch, without `refs/heads/`; `None` where it is none.
     pub fn branch(&self) -> Option<String> {
         let name = self.0.strip_prefix(BRANCHES.as_bytes())?;
         Some(String::from_utf8_lossy(name).into_owned())

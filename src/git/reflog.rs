@@ -12,7 +12,7 @@ use gix::{bstr::ByteSlice, refs::file::log::LineRef};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Identity, StateId};
+use super::{Identity, LogName, StateId};
 
 /// So much of a reflog is read at most; what is older is passed over.
 const READ_LIMIT: u64 = 8 * 1024 * 1024;
@@ -89,13 +89,16 @@ impl ReflogLine {
             .unwrap_or((self.message.trim_end_matches(':'), ""))
     }
 
-    /// The branch that the log up to here was moved or copied from: `git branch -m` says so.
-    pub fn taken_from(&self) -> Option<&str> {
+    /// The branch that the log up to here was moved or copied from, and the one that it is of since
+    /// then: `git branch -m` and `-c` say so.
+    pub fn taken(&self) -> Option<(LogName, LogName)> {
         let (_, rest) = self.message.split_once("Branch: ")?;
         let moved = rest
             .strip_prefix("renamed ")
             .or(rest.strip_prefix("copied "))?;
-        moved.split_once(" to ").map(|(from, _)| from)
+        let (from, to) = moved.split_once(" to ")?;
+        let name = |name: &str| LogName::from_bytes(name.as_bytes());
+        Some((name(from), name(to)))
     }
 
     /// Whether the branch before it is gone by this line.

@@ -32,7 +32,7 @@ async fn checkpoints(repo: &TestRepo) -> Vec<OperationHit> {
 }
 
 /// What the checkpoints so far say, with `#` for ids.
-async fn told(repo: &TestRepo) -> Vec<String> {
+pub async fn told(repo: &TestRepo) -> Vec<String> {
     let hits = checkpoints(repo).await;
     hits.iter().map(|hit| plain(&hit.summary)).collect()
 }
@@ -56,7 +56,7 @@ fn plain(summary: &str) -> String {
 
 /// Runs Git in a folder, a number of seconds after [`BEGIN`].
 #[track_caller]
-fn git_in(repo: &TestRepo, folder: &Path, at: i64, args: &[&str]) -> String {
+pub fn git_in(repo: &TestRepo, folder: &Path, at: i64, args: &[&str]) -> String {
     let date = format!("@{} +0000", BEGIN + at);
     run(repo
         .command("git")

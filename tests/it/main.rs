@@ -88,6 +88,7 @@ mod real_trees;
 mod rebuilt;
 mod reflection;
 mod refused;
+mod renames;
 mod restores;
 mod review;
 mod review_cli;

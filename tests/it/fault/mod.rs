@@ -1,4 +1,4 @@
-//! Faults on demand: a library that is preloaded into the daemon counts its calls on files and acts
+//! Faults on demand: a library that is preloaded into the daemon, or into Git, counts its calls on files and acts
 //! at the one that a test names; filesystems of our own on a loop device or in memory; and looking
 //! at what a database on disk holds.
 
@@ -102,8 +102,13 @@ impl Fault {
     /// `heddle agent serve` under this control.
     pub fn serve(&self, repo: &TestRepo) -> Command {
         let mut command = repo.command(HEDDLE);
+        command.args(["agent", "serve"]);
+        self.over(command)
+    }
+
+    /// Any program under this control.
+    pub fn over(&self, mut command: Command) -> Command {
         command
-            .args(["agent", "serve"])
             .env("LD_PRELOAD", &self.library)
             .env("HEDDLE_FAULT", &self.path)
             .env("HEDDLE_FAULT_UNDER", &self.under);
@@ -141,6 +146,11 @@ impl Fault {
         }
         // Last: from here on it acts.
         self.set(0, act);
+    }
+
+    /// Lets go of the call that is held; the next one is held again.
+    pub fn let_go(&self) {
+        self.set(7, 0);
     }
 
     /// Acts no more.
