@@ -1,7 +1,10 @@
 //! The end of a daemon: what is in flight is finished, streams are told, and everything that it
 //! made is let go of (G6, G7).
 
-use std::time::{Duration, Instant};
+use std::{
+    mem,
+    time::{Duration, Instant},
+};
 
 use tokio::{sync::oneshot, time::timeout};
 
@@ -12,12 +15,17 @@ use super::{
     running::Running,
 };
 
-/// What closing the store is given beyond the drain deadline.
+/// What writes whose callers were cut off are given beyond the drain deadline: mostly they wait for
+/// the sync of what they have done.
+const SETTLING: Duration = Duration::from_secs(2);
+/// What closing the store is given beyond that. With the drain deadline as it is without being set,
+/// both end well before TimeoutStopSec= of the unit and ExitTimeOut of the plist, 30 s.
 const CLOSING: Duration = Duration::from_secs(10);
 
 impl Running {
     /// Serves who is already here, and `waiting`, within the drain deadline; then closes the store
-    /// and gives back socket, pidfile and lock.
+    /// and gives back socket, pidfile and lock. What does not end in time is left as by a kill, which
+    /// loses nothing that was acknowledged (G4): the lock is then given back by the process's end.
     pub(super) async fn drain(self, mut waiting: Option<Accepted>) {
         let Self {
             services,
@@ -32,7 +40,7 @@ impl Running {
             ..
         } = self;
         tell(State::Stopping);
-        tell(State::Extend(drain_timeout + CLOSING));
+        tell(State::Extend(drain_timeout + SETTLING + CLOSING));
         let began = Instant::now();
         listener.unlink();
         drop(acceptor);
@@ -62,7 +70,15 @@ impl Running {
         // Hooks that still run are asked by calls that were cut off, or told of what is kept.
         let left = drain_timeout.saturating_sub(began.elapsed());
         extending(services.hooks.close(telling, left)).await;
-        extending(services.road.settled()).await;
+        let left = drain_timeout.saturating_sub(began.elapsed());
+        let unended = extending(services.road.settled(left + SETTLING)).await;
+        for write in &unended {
+            let (method, since) = (write.method.trim_start_matches('/'), write.since);
+            tracing::warn!(
+                "the drain deadline passed with {method} under way for {:.1} s: it is cut off, and was not acknowledged",
+                since.as_secs_f64()
+            );
+        }
         let store = services.store.clone();
         // On a thread of its own: those of the pool may all be at work for callers that are gone.
         let (done, closed) = oneshot::channel();
@@ -72,12 +88,22 @@ impl Running {
             store.close();
             done.send(()).ok();
         });
-        if extending(closed).await.is_err() {
-            tracing::error!("closing the store failed");
+        let closed = extending(timeout(CLOSING, closed)).await;
+        match closed {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => tracing::error!("closing the store failed"),
+            Err(_) => {
+                tracing::error!("closing the store took too long: the next start recovers it")
+            }
         }
         drop(pidfile);
         drop(listener);
-        drop(lock);
+        if unended.is_empty() && closed.is_ok() {
+            drop(lock);
+        } else {
+            // Nobody else may write while threads of ours still could.
+            mem::forget(lock);
+        }
         tracing::info!("stopped");
     }
 }

@@ -9,6 +9,7 @@ mod gate;
 mod in_flight;
 mod locks;
 mod road;
+mod under_way;
 mod verb;
 mod write;
 
@@ -27,6 +28,7 @@ pub use gate::{
 };
 pub use locks::Locks;
 pub use road::Road;
+pub use under_way::Unended;
 pub use verb::Verb;
 pub use write::{log, now_millis, now_secs};
 

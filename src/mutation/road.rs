@@ -1,17 +1,17 @@
 //! The road itself. It runs detached from its caller: a cancelled call neither aborts nor strands
 //! what it began.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, oneshot, watch};
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::{
     Call, Carried, Intent, Listeners, Mutation, Transactions, Unfinished, Within,
     change::{Change, Encode},
     in_flight::{Answer, Arrival, InFlight, Landing, wait},
+    under_way::{UnderWay, Unended},
     write::{BufferWrite, Committed, IntentEnd, IntentWrite, Projections, RoadWrite},
 };
 use crate::{
@@ -28,7 +28,7 @@ pub struct Road {
     in_flight: InFlight,
     projections: Projections,
     transactions: Arc<dyn Transactions>,
-    travellers: TaskTracker,
+    under_way: UnderWay,
 }
 
 impl Road {
@@ -55,7 +55,7 @@ impl Road {
             answers: OperationDedupStore::new(store.clone()),
             in_flight: InFlight::default(),
             transactions,
-            travellers: TaskTracker::new(),
+            under_way: UnderWay::default(),
             store,
         })
     }
@@ -91,10 +91,11 @@ impl Road {
         Ok(self.answers.find(key)?.is_some())
     }
 
-    /// Waits until no write is under way; none may begin any more.
-    pub async fn settled(&self) {
-        self.travellers.close();
-        self.travellers.wait().await;
+    /// Waits for this long until no write is under way; none may begin any more. Answers those that
+    /// still are. What they do not come to commit is as after a kill: not acknowledged, and undone
+    /// by the next start where it was begun.
+    pub async fn settled(&self, patience: Duration) -> Vec<Unended> {
+        self.under_way.settled(patience).await
     }
 
     /// Carries out a call and answers its encoded response: once, however often it is retried with
@@ -130,22 +131,20 @@ impl Road {
                 }
             },
         };
-        let road = self.clone();
+        let (road, method) = (self.clone(), call.method);
         let travel = async move {
             let answer = road.travel(call, fingerprint, change).await;
             land(landing, &answer);
             answer
         };
-        self.travellers
-            .spawn(travel)
-            .await
-            .unwrap_or_else(|failed| {
-                tracing::error!("a write ended without an answer: {failed}");
-                Err(Failure::new(
-                    Reason::Internal,
-                    "the daemon failed while it carried out the call; its log says more",
-                ))
-            })
+        let travelled = self.under_way.run(method, travel).await;
+        travelled.unwrap_or_else(|failed| {
+            tracing::error!("a write ended without an answer: {failed}");
+            Err(Failure::new(
+                Reason::Internal,
+                "the daemon failed while it carried out the call; its log says more",
+            ))
+        })
     }
 
     async fn travel(

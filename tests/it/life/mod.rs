@@ -2,6 +2,7 @@
 //! only what it made (G6), no call is dropped by a stop (G7); idle exit, reload, auto-start, upgrade.
 
 mod auto_start;
+mod cut_off;
 mod idle;
 mod one_daemon;
 mod own_files;
