@@ -82,6 +82,7 @@ reasons! {
     NotBufferable = "NOT_BUFFERABLE": "The call cannot be part of a transaction. Nothing was changed.",
     TooManyTransactions = "TOO_MANY_TRANSACTIONS": "The limit of 256 active transactions is reached.",
     TooManyStreams = "TOO_MANY_STREAMS": "The limit of 256 open event streams is reached.",
+    TooManyPages = "TOO_MANY_PAGES": "4 pages of reviews, or sets of signals, were being made until the caller's deadline. Nothing was looked at. Try again, or with a longer deadline.",
     WriteQueueFull = "WRITE_QUEUE_FULL": "1,024 writes are waiting already; try again.",
     MethodUnknown = "METHOD_UNKNOWN": "The daemon has no such service or method.",
     NotImplemented = "NOT_IMPLEMENTED": "The method is in the contract, but not in this version of the daemon.",

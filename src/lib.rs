@@ -19,6 +19,7 @@
 //! | [`store`] | SQLite: one writer, many readers |
 //! | [`git`] | Git, seen from heddle |
 //! | [`status`] | counters and latencies |
+//! | [`deadline`] | how long an answer is waited for |
 //! | [`failure`] | the closed list of reasons |
 
 pub mod capture;
@@ -27,6 +28,7 @@ mod child;
 pub mod cli;
 pub mod client;
 pub mod command;
+pub mod deadline;
 pub mod discussion;
 pub mod failure;
 pub mod git;

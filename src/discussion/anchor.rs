@@ -6,6 +6,7 @@ use std::{borrow::Cow, collections::BTreeSet, str};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    deadline::Deadline,
     failure::{Failure, Reason},
     git::{Compare, Error, GitDir, ObjectId, StateId, compare_trees},
     shorten::shortened,
@@ -69,6 +70,8 @@ impl Seen {
 pub(super) struct Looking<'a> {
     pub git: &'a GitDir,
     pub outlines: &'a Outlines,
+    /// Once it is over nothing is followed further, and what is found then says nothing.
+    pub deadline: Deadline,
 }
 
 impl Looking<'_> {
@@ -158,7 +161,7 @@ impl Looking<'_> {
             return Ok(held);
         };
         let mut at = 0;
-        while at < last {
+        while at < last && !self.deadline.is_over() {
             if !held.is_there {
                 at += 1;
                 if let Some(text) = self.look(self.git.tree_of(line[at])?, &held.anchor)? {

@@ -5,6 +5,7 @@ use super::{
     queries::{opened_at, seen},
 };
 use crate::{
+    deadline::Deadline,
     failure::Failure,
     git::{GitDir, LinesTo, StateId},
     store::AnnotationRecord,
@@ -28,8 +29,9 @@ pub struct Annotation {
     pub is: bool,
 }
 
-/// The annotations of a repository as they look at a state, oldest first, and whether these are all.
-/// What was nowhere, neither there nor at `prior`, is left out. Blocks.
+/// The annotations of a repository as they look at a state, oldest first, and whether these are all:
+/// those that could not be looked at by the deadline are missing. What was nowhere, neither there nor at
+/// `prior`, is left out. Blocks.
 ///
 /// # Errors
 /// When Git or the store cannot be read.
@@ -39,6 +41,7 @@ pub fn annotations(
     git: &GitDir,
     at: StateId,
     prior: Option<StateId>,
+    deadline: &Deadline,
 ) -> Result<(Vec<Annotation>, bool), Failure> {
     let mut records = places.store().read(|tx| tx.annotations(FOLLOWED + 1))?;
     let are_all = records.len() <= FOLLOWED as usize;
@@ -48,6 +51,7 @@ pub fn annotations(
     let looking = Looking {
         git,
         outlines: index.outlines(),
+        deadline: deadline.clone(),
     };
     let mut before = prior.map(|prior| LinesTo::new(git, prior));
     let mut now = LinesTo::new(git, at);
@@ -63,6 +67,10 @@ pub fn annotations(
             Some(lines) => !seen(&looking, anchor, made, lines)?.orphaned,
             None => false,
         };
+        // What was cut short says nothing.
+        if deadline.is_over() {
+            return Ok((found, false));
+        }
         if was || !is.orphaned {
             found.push(Annotation {
                 record,

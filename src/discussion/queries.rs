@@ -1,6 +1,6 @@
 //! Reading discussions, as they look at a state.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -10,6 +10,7 @@ use super::{
     unknown,
 };
 use crate::{
+    deadline::Deadline,
     failure::{Failure, Reason},
     git::{GitDir, LinesTo, StateId},
     symbol::{Index, SymbolRef},
@@ -80,10 +81,11 @@ impl Discussions {
         &self.places
     }
 
-    pub(super) fn looking<'a>(&'a self, git: &'a GitDir) -> Looking<'a> {
+    pub(super) fn looking<'a>(&'a self, git: &'a GitDir, deadline: Deadline) -> Looking<'a> {
         Looking {
             git,
             outlines: self.index.outlines(),
+            deadline,
         }
     }
 
@@ -101,7 +103,8 @@ impl Discussions {
             return Err(unknown(id));
         };
         let git = self.places.git()?;
-        let seen = self.seen(&git, &record, &mut LinesTo::new(&git, at))?;
+        let looking = self.looking(&git, Deadline::default());
+        let seen = record.seen(&looking, &mut LinesTo::new(&git, at))?;
         Ok(Discussion {
             record,
             turns,
@@ -129,7 +132,7 @@ impl Discussions {
     /// Those that somebody who reviews a state should know of: the open ones of what it has, or has no
     /// longer; those that were opened against it or settled by it; and settled ones of what it changed,
     /// as `touches` says. In the order of their opening, as they look at it; and whether some are
-    /// missing, which could not be looked at until then. Blocks.
+    /// missing, which could not be looked at by the deadline. Blocks.
     ///
     /// # Errors
     /// When Git or the store cannot be read.
@@ -138,13 +141,14 @@ impl Discussions {
         git: &GitDir,
         state: StateId,
         touches: impl Fn(&SymbolRef) -> bool,
-        until: Option<Instant>,
+        deadline: &Deadline,
     ) -> Result<(Vec<Discussion>, bool), Failure> {
         let records = self.places.store().read(|tx| tx.discussions())?;
+        let looking = self.looking(git, deadline.clone());
         let mut lines = LinesTo::new(git, state);
         let (mut found, mut bytes) = (Vec::new(), 0);
         for record in records {
-            if bytes > PAGE_BYTES || until.is_some_and(|until| Instant::now() > until) {
+            if bytes > PAGE_BYTES || deadline.is_over() {
                 return Ok((found, true));
             }
             let is_of_state = record.opened_against == state.as_bytes()
@@ -157,7 +161,11 @@ impl Discussions {
             if !is_open && !is_of_state && !touches(&record.anchor()) {
                 continue;
             }
-            let seen = self.seen(git, &record, &mut lines)?;
+            let seen = record.seen(&looking, &mut lines)?;
+            // What was cut short says nothing.
+            if deadline.is_over() {
+                return Ok((found, true));
+            }
             // What was never there is of another line of work.
             if is_open
                 && seen.orphaned
@@ -190,10 +198,11 @@ impl Discussions {
             at => at?,
         };
         let git = self.places.git()?;
+        let looking = self.looking(&git, Deadline::default());
         let mut lines = LinesTo::new(&git, at);
         let (mut found, mut bytes) = (Vec::new(), 0);
         for record in records {
-            let seen = self.seen(&git, &record, &mut lines)?;
+            let seen = record.seen(&looking, &mut lines)?;
             if !lets(&record, &seen) {
                 continue;
             }
@@ -236,17 +245,6 @@ impl Discussions {
         self.page(repo_path, &[], after, |record, seen| {
             filter.lets(record, seen) && (seen.anchor == *anchor || record.anchor() == *anchor)
         })
-    }
-
-    /// What has become of a discussion's symbol at the state that the lines lead to.
-    fn seen(
-        &self,
-        git: &GitDir,
-        record: &DiscussionRecord,
-        lines: &mut LinesTo<'_>,
-    ) -> Result<Seen, Failure> {
-        let opened = opened_at(&record.opened_against, record.id)?;
-        seen(&self.looking(git), record.anchor(), opened, lines)
     }
 }
 
@@ -302,6 +300,12 @@ pub(super) fn seen(
 }
 
 impl DiscussionRecord {
+    /// What has become of its symbol at the state that the lines lead to.
+    fn seen(&self, looking: &Looking<'_>, lines: &mut LinesTo<'_>) -> Result<Seen, Failure> {
+        let opened = opened_at(&self.opened_against, self.id)?;
+        seen(looking, self.anchor(), opened, lines)
+    }
+
     /// What it was opened on.
     pub fn anchor(&self) -> SymbolRef {
         SymbolRef {

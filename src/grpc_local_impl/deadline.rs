@@ -1,16 +1,27 @@
 //! How long a caller waits, as its call says (gRPC over HTTP/2, `grpc-timeout`): what takes its time
 //! answers before that what it has by then.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio_util::sync::DropGuard;
 use tonic::Request;
+
+use crate::deadline::Deadline;
 
 /// How long an answer may take where the caller waits for longer, or does not say how long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The time by which a call is to be answered: a little before the caller gives up. `None` where no
-/// clock can tell it.
-pub(super) fn answer_by<T>(request: &Request<T>) -> Option<Instant> {
+/// By when a call is to be answered: a little before the caller gives up; and for whom, until the guard
+/// is dropped. It belongs to the call's future, which is dropped when the caller cancels the call or its
+/// connection ends.
+pub(super) fn answer_by<T>(request: &Request<T>) -> (Deadline, DropGuard) {
+    let deadline = Deadline::within(patience(request));
+    let waits = deadline.guard();
+    (deadline, waits)
+}
+
+/// How long a caller waits, but for a little time to spare.
+fn patience<T>(request: &Request<T>) -> Duration {
     let given = request.metadata().get("grpc-timeout");
     let timeout = given.and_then(|given| parse(given.to_str().ok()?));
     let patience = timeout.map_or(PATIENCE, |timeout| {
@@ -18,7 +29,7 @@ pub(super) fn answer_by<T>(request: &Request<T>) -> Option<Instant> {
         let spare = (timeout / 10).max(Duration::from_millis(50));
         timeout.saturating_sub(spare)
     });
-    Instant::now().checked_add(patience.min(PATIENCE))
+    patience.min(PATIENCE)
 }
 
 /// Up to eight digits and a unit.
@@ -53,10 +64,10 @@ mod tests {
     #[test]
     fn a_call_is_answered_before_its_caller_gives_up() {
         let mut request = Request::new(());
-        let left = answer_by(&request).unwrap() - Instant::now();
-        assert!(left <= PATIENCE && left > PATIENCE / 2);
+        assert_eq!(patience(&request), PATIENCE);
         request.set_timeout(Duration::from_secs(2));
-        let left = answer_by(&request).unwrap() - Instant::now();
-        assert!(left < Duration::from_secs(2) && left > Duration::from_secs(1));
+        assert_eq!(patience(&request), Duration::from_millis(1_800));
+        request.set_timeout(Duration::from_millis(20));
+        assert_eq!(patience(&request), Duration::ZERO);
     }
 }

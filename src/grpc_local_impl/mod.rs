@@ -63,8 +63,9 @@ pub const REQUEST_LIMIT: usize = 4 * 1024 * 1024;
 pub const RESPONSE_LIMIT: usize = 3_500 * 1024;
 /// Large answers that may be in memory at once; more calls for one wait.
 const LARGE_REPLIES: usize = 8;
-/// Pages of reviews that are made at once; more calls for one wait.
-const PAGES: usize = 4;
+/// Pages of reviews and sets of signals that are made at once; more calls for one wait, until their
+/// deadline.
+pub const PAGES: usize = 4;
 /// Event streams that may be open at once.
 pub const STREAM_LIMIT: usize = 256;
 

@@ -26,7 +26,7 @@ impl SignalService for Arc<Services> {
         &self,
         request: Request<v1::ComputeStateSignalsRequest>,
     ) -> Result<Response<v1::ComputeStateSignalsResponse>, Status> {
-        let until = answer_by(&request);
+        let (deadline, _waits) = answer_by(&request);
         let connection = request.extensions().get::<ConnectionCalls>().cloned();
         let asked = request.into_inner();
         self.check_repository(&asked.repo_path).await?;
@@ -34,7 +34,7 @@ impl SignalService for Arc<Services> {
             Arc::clone(self.captures.places()),
             Arc::clone(&self.signals),
         );
-        let turn = self.page_turn().await?;
+        let turn = self.page_turn(&deadline).await?;
         let compute = move || {
             let resolve = |id: &[u8], field| state_of_id(&places, &asked.repo_path, id, field);
             let state = resolve(&asked.state_id, "state_id")?;
@@ -42,7 +42,7 @@ impl SignalService for Arc<Services> {
                 [] => None,
                 prior => Some(resolve(prior, "prior_state_id")?),
             };
-            Ok((signals.of(state, prior, until)?, turn))
+            Ok((signals.of(state, prior, &deadline)?, turn))
         };
         let (computed, _turn) = blocking(compute).await?;
         let place = self.place_for_large(connection.as_ref()).await?;

@@ -67,6 +67,7 @@ pub const fn code(reason: Reason) -> Code {
         | Reason::DiscussionFull
         | Reason::TooManyTransactions
         | Reason::TooManyStreams
+        | Reason::TooManyPages
         | Reason::HookEventsMissed
         | Reason::WriteQueueFull
         | Reason::StoreFull => Code::ResourceExhausted,

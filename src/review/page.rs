@@ -4,7 +4,6 @@
 use std::{
     sync::{Arc, PoisonError, RwLock},
     thread,
-    time::Instant,
 };
 
 use super::{
@@ -14,6 +13,7 @@ use super::{
 };
 use crate::{
     capture::UNSAID,
+    deadline::Deadline,
     discussion::{Discussion, Discussions},
     failure::{Failure, Reason},
     git::{Compare, FileChange, GitDir, ObjectId, StateId, compare_trees},
@@ -81,17 +81,12 @@ impl Pages {
             .unwrap_or_else(PoisonError::into_inner) = required;
     }
 
-    /// The page of the state with this raw object id; of the current one where it is empty. Signals and
-    /// discussions that are not found until then are left out, and the page says so. Blocks.
+    /// The page of the state with this raw object id; of the current one where it is empty. What is not
+    /// found by the deadline is left out, and the page says so. Blocks.
     ///
     /// # Errors
     /// When there is no such state, or Git or the store cannot be read.
-    pub fn of(
-        &self,
-        repo_path: &str,
-        state: &[u8],
-        until: Option<Instant>,
-    ) -> Result<Page, Failure> {
+    pub fn of(&self, repo_path: &str, state: &[u8], deadline: &Deadline) -> Result<Page, Failure> {
         let state = state_of_id(&self.places, repo_path, state, "state_id")?;
         let git = self.places.git()?;
         let parent = git.first_parent(state)?;
@@ -100,7 +95,7 @@ impl Pages {
         // Git counts lines in a process of its own: meanwhile everything else is found.
         let (counted, found) = thread::scope(|scope| {
             let counting = scope.spawn(|| self.files(&git, from, to));
-            let found = self.signals.between(&git, state, parent, until);
+            let found = self.signals.between(&git, state, parent, deadline);
             (counting.join(), found)
         });
         let files = counted.unwrap_or_else(|_| {
@@ -111,7 +106,7 @@ impl Pages {
         let order = Order::of(&changes, &files);
         let touches = |anchor: &_| order.touches(anchor);
         let (discussions, discussions_partial) =
-            self.discussions.around(&git, state, touches, until)?;
+            self.discussions.around(&git, state, touches, deadline)?;
         let requirements = match self.required() {
             required if required.is_empty() => Vec::new(),
             required => {

@@ -15,6 +15,7 @@ use super::{
     record::{Found, Known, Record},
 };
 use crate::{
+    deadline::Deadline,
     failure::{Failure, Reason},
     git::StateId,
     mutation::{Call, HookChain, Road, blocking},
@@ -131,13 +132,11 @@ impl Signals {
         // What cannot be taken in now will not be later: the signals are those of what is.
         self.index
             .cover_unless(&git, tree, &|| stop.is_cancelled())?;
-        if stop.is_cancelled() {
-            return Ok(None);
-        }
-        let until = Instant::now() + WITHIN;
+        let deadline = Deadline::within(WITHIN).unless(stop.clone());
         let prior = git.first_parent(state)?;
-        let (computed, changes) = self.between(&git, state, prior, Some(until))?;
-        Ok(Some(Found {
+        let (computed, changes) = self.between(&git, state, prior, &deadline)?;
+        // What was cut short by the end of the daemon is for the next one.
+        Ok((!stop.is_cancelled()).then(|| Found {
             signals: computed.signals,
             symbols: symbols(&changes),
         }))

@@ -5,7 +5,6 @@ use std::{
     cell::Cell,
     collections::HashSet,
     sync::{Arc, PoisonError, RwLock},
-    time::Instant,
 };
 
 use tokio::sync::watch;
@@ -16,6 +15,7 @@ use super::{
     invariant_adjacency, novelty, pattern_deviation, self_flagged_uncertainty, test_reachability,
 };
 use crate::{
+    deadline::Deadline,
     discussion,
     failure::Failure,
     git::{Error, GitDir, StateId},
@@ -75,7 +75,7 @@ impl Signals {
     }
 
     /// The signals of a state, compared with `prior`, else with its first parent, else with nothing.
-    /// Waits for the index until then at most. Blocks.
+    /// What is not found by the deadline is left out. Blocks.
     ///
     /// # Errors
     /// When an object or the store cannot be read.
@@ -83,18 +83,18 @@ impl Signals {
         &self,
         state: StateId,
         prior: Option<StateId>,
-        until: Option<Instant>,
+        deadline: &Deadline,
     ) -> Result<Computed, Failure> {
         let git = self.places.git()?;
         let prior = match prior {
             Some(prior) => Some(prior),
             None => git.first_parent(state)?,
         };
-        Ok(self.between(&git, state, prior, until)?.0)
+        Ok(self.between(&git, state, prior, deadline)?.0)
     }
 
-    /// The signals of a state, compared with `prior`, else with nothing, and what changed. Waits as
-    /// [`Signals::of`] does. Blocks.
+    /// The signals of a state, compared with `prior`, else with nothing, and what changed, as far as it
+    /// is found by the deadline. Blocks.
     ///
     /// # Errors
     /// When an object or the store cannot be read.
@@ -103,18 +103,22 @@ impl Signals {
         git: &GitDir,
         state: StateId,
         prior: Option<StateId>,
-        until: Option<Instant>,
+        deadline: &Deadline,
     ) -> Result<(Computed, Changes), Failure> {
         let to = git.tree_of(state)?;
         let from = match prior {
             Some(prior) => git.tree_of(prior)?,
             None => git.empty_tree(),
         };
-        let is_whole = self.index.cover(git, to, until)? && self.index.cover(git, from, until)?;
-        let changes = Changes::between(git, self.index.outlines(), from, to)?;
+        // What changed comes first: it needs no more than the files that did.
+        let changes = Changes::between(git, self.index.outlines(), from, to, deadline)?;
+        let is_whole =
+            self.index.cover(git, to, deadline)? && self.index.cover(git, from, deadline)?;
         let settings = self.settings();
         let (annotations, all_annotations) = match settings.invariant_adjacency.enabled {
-            true => discussion::annotations(&self.places, &self.index, git, state, prior)?,
+            true => {
+                discussion::annotations(&self.places, &self.index, git, state, prior, deadline)?
+            }
             false => (Vec::new(), true),
         };
         let said = git.said_of(state)?;
@@ -127,7 +131,7 @@ impl Signals {
             message: &said.message,
             confidence: said.confidence,
             annotations,
-            until,
+            deadline,
             is_cut: Cell::new(false),
             settings: &settings,
         };

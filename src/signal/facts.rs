@@ -1,9 +1,10 @@
 //! What the modules judge: a change, symbol by symbol, and the repository around it.
 
-use std::{cell::Cell, collections::BTreeSet, time::Instant};
+use std::{cell::Cell, collections::BTreeSet};
 
 use super::{Anchor, Module, Settings, Signal};
 use crate::{
+    deadline::Deadline,
     discussion::Annotation,
     git::{BString, GitDir},
     shorten::shortened,
@@ -32,7 +33,7 @@ pub(super) struct Facts<'a> {
     pub confidence: Option<f64>,
     pub annotations: Vec<Annotation>,
     /// By when to be done.
-    pub until: Option<Instant>,
+    pub deadline: &'a Deadline,
     /// Whether not everything was looked at.
     pub is_cut: Cell<bool>,
     pub settings: &'a Settings,
@@ -51,7 +52,7 @@ pub(super) struct Touched<'a> {
 impl<'a> Facts<'a> {
     /// Whether there is no time to look at more; then not everything was looked at.
     pub fn is_late(&self) -> bool {
-        let is_late = self.until.is_some_and(|until| Instant::now() >= until);
+        let is_late = self.deadline.is_over();
         self.is_cut.set(self.is_cut.get() || is_late);
         is_late
     }

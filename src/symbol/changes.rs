@@ -9,7 +9,10 @@ use std::{
 use super::{
     Definition, Digest, LeftOut, Looked, Outline, Outlines, language_of, last_name, left_out,
 };
-use crate::git::{BString, Change, Entry, Error, GitDir, ObjectId, TreeFiles};
+use crate::{
+    deadline::Deadline,
+    git::{BString, Change, Entry, Error, GitDir, ObjectId, TreeFiles},
+};
 
 /// Changed files that are looked into; of those after them it is only known that they changed.
 pub const FILES_LIMIT: usize = 1_000;
@@ -20,7 +23,7 @@ pub struct Changes {
     /// The files, in the order of their paths, as they are called now; those that are gone, as they
     /// were called.
     pub files: Vec<ChangedFile>,
-    /// Whether more files changed than are looked into.
+    /// Whether more files changed than are looked into, or than there was time for.
     pub truncated: bool,
 }
 
@@ -85,7 +88,8 @@ pub enum What {
 }
 
 impl Changes {
-    /// What changed from one tree to the other. Blocks.
+    /// What changed from one tree to the other. Files that there is no time for by the deadline are there
+    /// without what is in them. Blocks.
     ///
     /// # Errors
     /// When an object cannot be read.
@@ -94,13 +98,18 @@ impl Changes {
         outlines: &Outlines,
         from: ObjectId,
         to: ObjectId,
+        deadline: &Deadline,
     ) -> Result<Self, Error> {
         let mut changes = git.diff(from, to, &[])?;
-        let truncated = changes.len() > FILES_LIMIT;
+        let mut truncated = changes.len() > FILES_LIMIT;
         changes.truncate(FILES_LIMIT);
         let rules = |tree| TreeFiles::new(git, tree, &left_out::ATTRIBUTES);
         let [mut old, mut new] = [rules(from)?, rules(to)?];
         let files = changes.iter().map(|change| {
+            if deadline.is_over() {
+                truncated = true;
+                return Ok(not_looked_into(change));
+            }
             let rules = if change.after.is_some() {
                 &mut new
             } else {
@@ -131,6 +140,22 @@ impl ChangedFile {
     }
 }
 
+/// A change of which no more is known than that it is one.
+fn not_looked_into(change: &Change) -> ChangedFile {
+    let side = |entry| Side {
+        entry,
+        outline: None,
+    };
+    ChangedFile {
+        before: change.before.map(side),
+        after: change.after.map(side),
+        path: change.path.clone(),
+        old_path: None,
+        left_out: None,
+        symbols: Vec::new(),
+    }
+}
+
 fn looked_into(
     git: &GitDir,
     outlines: &Outlines,
@@ -145,27 +170,17 @@ fn looked_into(
     {
         left_out = LeftOut::by_rules(rules, &change.path)?;
     }
-    let mut side = |entry: Option<Entry>| -> Result<Option<Side>, Error> {
-        let Some(entry) = entry else { return Ok(None) };
-        let mut outline = None;
-        if entry.is_file() && left_out.is_none() {
-            match outlines.look(git, &change.path, entry.id)? {
-                Looked::Outline(known) => outline = Some(known),
+    let mut file = not_looked_into(change);
+    for side in file.after.iter_mut().chain(&mut file.before) {
+        if side.entry.is_file() && left_out.is_none() {
+            match outlines.look(git, &change.path, side.entry.id)? {
+                Looked::Outline(known) => side.outline = Some(known),
                 Looked::LeftOut(why) => left_out = Some(why),
                 Looked::OtherLanguage => {}
             }
         }
-        Ok(Some(Side { entry, outline }))
-    };
-    let (after, before) = (side(change.after)?, side(change.before)?);
-    Ok(ChangedFile {
-        before,
-        after,
-        path: change.path.clone(),
-        old_path: None,
-        left_out,
-        symbols: Vec::new(),
-    })
+    }
+    Ok(ChangedFile { left_out, ..file })
 }
 
 /// Takes a file that is gone and one that is new for one that moved, where they are equal or more than

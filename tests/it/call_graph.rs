@@ -3,6 +3,7 @@
 use std::{env, fs, path::Path};
 
 use heddle_agent::{
+    deadline::Deadline,
     git::{GitDir, ObjectId},
     symbol::{Index, Reach, SymbolRef},
 };
@@ -25,7 +26,7 @@ impl Graph {
         fs::create_dir_all(repo.store_dir()).unwrap();
         let index = Index::new(&repo.store_dir());
         let tree = commit(&repo);
-        assert!(index.cover(&git, tree, None).unwrap());
+        assert!(index.cover(&git, tree, &Deadline::default()).unwrap());
         Self {
             _repo: repo,
             git,

@@ -287,6 +287,10 @@ fn the_limits_of_the_readme_are_those_of_the_code() {
             "changed files that are looked into for signals",
             thousands(symbol::FILES_LIMIT),
         ),
+        (
+            "pages of reviews and sets of signals made at once",
+            grpc_local_impl::PAGES.to_string(),
+        ),
         ("signals of one module", signal::MODULE_LIMIT.to_string()),
         (
             "annotations that signals look at",

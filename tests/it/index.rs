@@ -12,10 +12,11 @@ use std::{
         mpsc,
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use heddle_agent::{
+    deadline::Deadline,
     git::{GitDir, ObjectId},
     symbol::{Found, Index, language_of, last_name, outline},
 };
@@ -49,7 +50,11 @@ impl Indexed {
     }
 
     fn cover(&self, tree: ObjectId) {
-        assert!(self.index.cover(&self.git, tree, None).unwrap());
+        assert!(
+            self.index
+                .cover(&self.git, tree, &Deadline::default())
+                .unwrap()
+        );
     }
 
     fn using(&self, tree: ObjectId, name: &str, limit: usize) -> Found {
@@ -245,7 +250,7 @@ fn a_database_that_is_lost_or_damaged_is_made_anew() {
         }
         // What is damaged may be found so only by a question.
         let answers = |it: &Indexed| {
-            let _ = it.index.cover(&it.git, tree, None).unwrap();
+            let _ = it.index.cover(&it.git, tree, &Deadline::default()).unwrap();
             paths(&it.using(tree, "b", 9)) == ["src/a.rs"]
         };
         assert!(answers(&it) || answers(&it), "{round}");
@@ -275,7 +280,7 @@ fn where_nothing_can_be_kept_a_tree_is_not_whole_and_files_are_looked_at_all_the
     let tree = it.commit_names(&["a", "b", "c"]);
     // A folder is where the database would be, also for root.
     fs::create_dir(it.database()).unwrap();
-    assert!(!it.index.cover(&it.git, tree, None).unwrap());
+    assert!(!it.index.cover(&it.git, tree, &Deadline::default()).unwrap());
     let view = it.index.at(&it.git, tree);
     assert!(view.using("b", 9).unwrap().truncated);
     let outline = view.outline(b"src/a.rs").unwrap().unwrap();
@@ -309,8 +314,8 @@ fn two_at_once_share_the_work_and_a_late_one_does_not_wait() {
         let warm = scope.spawn(move || it.index.warm(&it.git, tree, &never).unwrap());
         is_begun.recv().unwrap();
         let covers: Vec<_> = (0..3).map(|_| scope.spawn(|| it.cover(tree))).collect();
-        let late = Instant::now() + Duration::from_millis(1);
-        assert!(!it.index.cover(&it.git, tree, Some(late)).unwrap());
+        let late = Deadline::within(Duration::from_millis(1));
+        assert!(!it.index.cover(&it.git, tree, &late).unwrap());
         answered.send(()).unwrap();
         covers.into_iter().for_each(|it| it.join().unwrap());
         assert!(warm.join().unwrap());
@@ -378,6 +383,6 @@ fn a_tree_with_a_blob_that_is_missing_is_given_up_by_all_who_give_way_to_one_ano
         assert!(!warm.join().unwrap());
         assert!(others.into_iter().all(|it| !it.join().unwrap()));
     });
-    assert!(!it.index.cover(&it.git, tree, None).unwrap());
+    assert!(!it.index.cover(&it.git, tree, &Deadline::default()).unwrap());
     assert_eq!(it.parsed(), 2);
 }

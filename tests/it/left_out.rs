@@ -4,6 +4,7 @@
 use std::fs;
 
 use heddle_agent::{
+    deadline::Deadline,
     git::{GitDir, ObjectId, TreeFiles},
     symbol::{ChangedFile, Changes, LeftOut, Outlines, SIZE_LIMIT},
 };
@@ -26,7 +27,7 @@ pub fn write(repo: &TestRepo, path: &str, content: impl AsRef<[u8]>) {
 
 fn changes(repo: &TestRepo, from: ObjectId, to: ObjectId) -> Changes {
     let git = GitDir::open(&repo.path(".git")).unwrap();
-    Changes::between(&git, &Outlines::default(), from, to).unwrap()
+    Changes::between(&git, &Outlines::default(), from, to, &Deadline::default()).unwrap()
 }
 
 fn file<'a>(changes: &'a Changes, path: &str) -> &'a ChangedFile {

@@ -41,6 +41,7 @@ mod cli_thread;
 mod cli_upkeep;
 mod crash;
 mod database_links;
+mod deadlines;
 mod deep;
 mod diffs;
 mod discussions;

@@ -25,6 +25,8 @@ use heddle_agent::{
     },
 };
 use http_body::{Body as _, Frame};
+use hyper::{body::Incoming, client::conn::http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tonic::{Code, Status, body::Body, transport::Channel};
 use tonic_types::StatusExt;
 use tower::Service;
@@ -212,6 +214,27 @@ impl http_body::Body for InPieces {
         let piece = (size > 0).then(|| Ok(Frame::data(self.0.split_to(size))));
         Poll::Ready(piece)
     }
+}
+
+/// A client that says a deadline and does not keep it itself, which a channel of tonic's does.
+pub async fn patient(
+    socket: &Path,
+) -> impl Service<
+    http::Request<Body>,
+    Response = http::Response<Incoming>,
+    Error = hyper::Error,
+    Future: Send,
+> + Clone
++ use<> {
+    let stream = tokio::net::UnixStream::connect(socket).await.unwrap();
+    let (requests, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    tower::service_fn(move |request| {
+        let mut requests = requests.clone();
+        async move { requests.send_request(request).await }
+    })
 }
 
 /// The HTTP/2 preface and empty SETTINGS (RFC 9113, section 3.4).

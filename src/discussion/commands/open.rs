@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{entry, turn};
 use crate::{
+    deadline::Deadline,
     discussion::{
         Discussion, DiscussionRecord, Discussions, Seen, TurnRecord, Visibility, check_body,
     },
@@ -89,7 +90,9 @@ fn open(
     }
     let state = state_of_id(places, &asked.repo_path, &asked.state, "state_id")?;
     let git = places.git()?;
-    discussions.looking(&git).require(state, &anchor)?;
+    discussions
+        .looking(&git, Deadline::default())
+        .require(state, &anchor)?;
     let turn = turn(author, &asked.body);
     Ok(OpenedDiscussion {
         state,

@@ -8,12 +8,13 @@ use tonic::{Request, Response, Status};
 
 use super::{
     super::{
-        ConnectionCalls, Services, deadline::answer_by, discussions, large::Room, proto::v1,
+        ConnectionCalls, PAGES, Services, deadline::answer_by, discussions, large::Room, proto::v1,
         signals,
     },
     convert::kind_to_proto,
 };
 use crate::{
+    deadline::Deadline,
     failure::{Failure, Reason},
     mutation::{Caller, blocking, now_millis},
     review::{Happened, Order, Page, ReviewKind, STEPS_LIMIT, Step},
@@ -28,24 +29,35 @@ const DISCUSSION_BYTES: usize = 1_024 * 1024;
 impl Services {
     /// A turn to make a page, or to compute signals. A few do at once, so that other calls have threads
     /// and memory.
-    pub(in super::super) async fn page_turn(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        let turn = Arc::clone(&self.page_turns).acquire_owned().await;
-        turn.map_err(|_| Failure::new(Reason::Internal, "no page can be made"))
+    pub(in super::super) async fn page_turn(
+        &self,
+        deadline: &Deadline,
+    ) -> Result<OwnedSemaphorePermit, Failure> {
+        let turn = Arc::clone(&self.page_turns).acquire_owned();
+        match deadline.wait(turn).await {
+            Some(turn) => turn.map_err(|_| Failure::new(Reason::Internal, "no page can be made")),
+            None => Err(Failure::new(
+                Reason::TooManyPages,
+                format!(
+                    "{PAGES} pages of reviews, or sets of signals, were being made until the call's time was over, which is the limit, and nothing was looked at; call again later, or with a longer deadline"
+                ),
+            )),
+        }
     }
 
     pub(super) async fn review_page(
         &self,
         request: Request<v1::GetReviewPayloadRequest>,
     ) -> Result<Response<v1::ReviewPayload>, Status> {
-        let until = answer_by(&request);
+        let (deadline, _waits) = answer_by(&request);
         let connection = request.extensions().get::<ConnectionCalls>().cloned();
         let caller = self.caller(&request)?;
         let asked = request.into_inner();
         self.check_repository(&asked.repo_path).await?;
-        let turn = self.page_turn().await?;
+        let turn = self.page_turn(&deadline).await?;
         let pages = Arc::clone(&self.pages);
         let make = move || {
-            let page = pages.of(&asked.repo_path, &asked.state_id, until)?;
+            let page = pages.of(&asked.repo_path, &asked.state_id, &deadline)?;
             Ok((to_proto(page, &caller, asked.include_all_signals), turn))
         };
         let (page, _turn) = blocking(make).await?;

@@ -4,10 +4,7 @@
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
-    time::Instant,
 };
-
-use parking_lot::MutexGuard;
 
 use super::{
     Counts, Index, IndexProgress, blob_id, name_id,
@@ -17,6 +14,7 @@ use super::{
     walk::{Failed, Folder, Step, Tally, Walk, add, count},
 };
 use crate::{
+    deadline::Deadline,
     git::{BString, Error, GitDir, ObjectId},
     store::{self, BlobRecord, SymbolReads, SymbolWrites},
     symbol::{Language, LeftOut, encode, encode::Used, is_test_path, outlines},
@@ -52,26 +50,21 @@ enum TakenIn {
 }
 
 impl Index {
-    /// Takes in what is new in a tree, until then at most; answers whether all of it is in. What
+    /// Takes in what is new in a tree, until the deadline at most; answers whether all of it is in. What
     /// cannot be read is not in, and neither is anything where nothing can be kept. Blocks.
     ///
     /// # Errors
     /// When the tree itself cannot be read.
-    pub fn cover(
-        &self,
-        git: &GitDir,
-        tree: ObjectId,
-        until: Option<Instant>,
-    ) -> Result<bool, Error> {
+    pub fn cover(&self, git: &GitDir, tree: ObjectId, deadline: &Deadline) -> Result<bool, Error> {
         if self.has(tree) {
             return Ok(true);
         }
-        let turn = self.turn.take(Need::Now, until);
+        let turn = self.turn.take(Need::Now, deadline);
         if turn.is_none() || self.has(tree) {
             return Ok(turn.is_some());
         }
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let is_late = || until.is_some_and(|until| Instant::now() >= until);
+        let is_late = || deadline.is_over();
         let done = self.take_in(git, tree, (cores / 2).max(1), false, &is_late)?;
         Ok(done == TakenIn::Whole)
     }
@@ -127,7 +120,7 @@ impl Index {
     ) -> Result<bool, Error> {
         let is_shown = matches!(need, Need::InAdvance);
         loop {
-            let turn = self.turn.take(need, None);
+            let turn = self.turn.take(need, &Deadline::default());
             // It may be wanted no more when it is given back.
             let gave_way = AtomicBool::new(false);
             let is_wanted = || {
@@ -139,10 +132,7 @@ impl Index {
                 false => Ok(()),
             };
             let done = counted.and_then(|()| self.take_in(git, tree, 1, is_shown, &is_wanted));
-            // To who waits, and not to who asks next.
-            if let Some(turn) = turn {
-                MutexGuard::unlock_fair(turn);
-            }
+            drop(turn);
             match done? {
                 TakenIn::Stopped if gave_way.into_inner() && !stop() => {}
                 done => return Ok(done == TakenIn::Whole),

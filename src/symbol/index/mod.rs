@@ -22,6 +22,7 @@ use sha2::{Digest as _, Sha256};
 use self::turn::{Need, Turn};
 use super::{Language, Outlines, encode::Used, language};
 use crate::{
+    deadline::Deadline,
     git::{Error, GitDir, ObjectId, TreeFiles},
     store::SymbolStore,
 };
@@ -93,7 +94,7 @@ impl Index {
         let places = store.read(|reads| reads.count_places()).unwrap_or(0);
         let is_old = places > u64::from(progress.counts.all()) * TIDY_RATIO;
         if is_old {
-            let _turn = self.turn.take(Need::Now, None);
+            let _turn = self.turn.take(Need::Now, &Deadline::default());
             tracing::info!("most of symbols.db is of older states, and it is made anew");
             store.discard();
         }
@@ -109,7 +110,7 @@ impl Index {
         match store.read(|reads| reads.faults()) {
             Some(faults) if faults.is_empty() => faults,
             Some(faults) => {
-                let _turn = self.turn.take(Need::Now, None);
+                let _turn = self.turn.take(Need::Now, &Deadline::default());
                 store.discard();
                 faults
             }

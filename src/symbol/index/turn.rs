@@ -1,11 +1,10 @@
 //! Whose turn it is to take something into the index, and who goes before whom.
 
-use std::{
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Instant,
-};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::deadline::Deadline;
 
 /// How soon somebody needs it. One gives way to those who need it sooner and to nobody else: two who
 /// gave way to each other would both get nowhere.
@@ -19,7 +18,7 @@ pub(super) enum Need {
     Now,
 }
 
-/// One at a time has it.
+/// One at a time has it, in the order in which they ask.
 #[derive(Default)]
 pub(super) struct Turn {
     taken: Mutex<()>,
@@ -28,14 +27,12 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Waits for the turn, until then at most. It is given back when the guard is dropped.
-    pub(super) fn take(&self, need: Need, until: Option<Instant>) -> Option<MutexGuard<'_, ()>> {
+    /// Waits for the turn, until the deadline at most. It is given back when the guard is dropped: to
+    /// who waits, and not to who asks next.
+    pub(super) fn take(&self, need: Need, deadline: &Deadline) -> Option<MutexGuard<'_, ()>> {
         let waiting = &self.waiting[need as usize];
         waiting.fetch_add(1, Ordering::Relaxed);
-        let turn = match until {
-            None => Some(self.taken.lock()),
-            Some(until) => self.taken.try_lock_until(until),
-        };
+        let turn = deadline.block_on(self.taken.lock());
         waiting.fetch_sub(1, Ordering::Relaxed);
         turn
     }
