@@ -1,11 +1,12 @@
-//! The one constructor of child processes, and a way to wait for one for so long and no longer.
+//! The one constructor of child processes, and ways to wait for one for so long and no longer.
 
 use std::{
     ffi::OsStr,
     fs::File,
     io::{self, Read},
     os::{fd::AsFd, unix::process::CommandExt},
-    process::{Command, ExitStatus},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -15,6 +16,9 @@ use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
 };
+use tokio::sync::oneshot;
+
+use crate::deadline::Deadline;
 
 /// Bytes that are kept of what a program says.
 const SAID_LIMIT: usize = 4 * 1024;
@@ -59,11 +63,58 @@ pub(crate) fn run_within(
     drop(command);
     let said = read_until(output, end);
     if !matches!(said, Ok(Some(_))) {
-        // It may have ended by itself; its number is its own until it is waited for.
-        let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
+        kill_group(&child);
     }
     let status = child.wait()?;
     Ok(said?.map(|said| (status, String::from_utf8_lossy(&said).into_owned())))
+}
+
+/// Runs a program to its end; answers how it ended and all that it said. Blocks.
+///
+/// # Errors
+/// When it cannot be started, or waited for; [`io::ErrorKind::TimedOut`] when nobody waits for it any
+/// more: then it is killed with its process group.
+pub(crate) fn output_by(mut command: Command, deadline: &Deadline) -> io::Result<Output> {
+    if deadline.is_over() {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.process_group(0).spawn()?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let said = thread::scope(|scope| {
+        let (tell, told) = oneshot::channel();
+        let stderr = scope.spawn(|| all_of(stderr));
+        scope.spawn(|| tell.send((all_of(stdout), stderr.join())));
+        let said = deadline.block_on(told);
+        if said.is_none() {
+            kill_group(&child);
+        }
+        said
+    });
+    let status = child.wait()?;
+    match said {
+        Some(Ok((stdout, Ok(stderr)))) => Ok(Output {
+            status,
+            stdout: stdout?,
+            stderr: stderr?,
+        }),
+        Some(_) => Err(io::Error::other("what it said was not read")),
+        None => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+fn all_of(pipe: Option<impl Read>) -> io::Result<Vec<u8>> {
+    let mut all = Vec::new();
+    if let Some(mut pipe) = pipe {
+        pipe.read_to_end(&mut all)?;
+    }
+    Ok(all)
+}
+
+/// Kills a program that leads a process group, with all of it.
+fn kill_group(child: &Child) {
+    // It may have ended by itself; its number is its own until it is waited for.
+    let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
 }
 
 /// The beginning of what comes before the end of a pipe; `None` where that does not come in time.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Captures, look::Look, restore::check_paths};
 use crate::{
+    deadline::Deadline,
     failure::{Failure, Reason},
     git::{Compare, Comparison, GitDir, ObjectId, RepoPath, compare_trees},
     mutation::blocking,
@@ -151,6 +152,7 @@ fn page(
             limit: asked.limit,
             patch_bytes: asked.patch_bytes,
         },
+        &Deadline::default(),
     )?;
     Ok(Compared { from, to, page })
 }

@@ -286,7 +286,10 @@ impl Looking<'_> {
             limit: usize::MAX,
             patch_bytes: 0,
         };
-        let compared = compare_trees(self.git, &asked)?;
+        let compared = match compare_trees(self.git, &asked, &self.deadline) {
+            Err(error) if error.is_late() => return Ok(None),
+            compared => compared?,
+        };
         let moved = compared.changes.into_iter().find(|change| {
             let old = change.old_path.as_ref();
             old.is_some_and(|old| *old == held.anchor.file.as_bytes())

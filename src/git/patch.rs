@@ -8,6 +8,7 @@ use gix::bstr::{BStr, BString, ByteSlice};
 use super::{
     Change, Error, GitDir, ObjectId, RepoPath, patch_page::add_patches, patches::diff_tree,
 };
+use crate::{child::output_by, deadline::Deadline};
 
 /// What happened to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,18 +105,22 @@ pub struct Comparison {
     pub total: usize,
 }
 
-/// Compares two trees. Blocks.
+/// Compares two trees. What differs is to be known by the deadline; patches then take their time. Blocks.
 ///
 /// # Errors
-/// What Git says.
-pub fn compare_trees(git: &GitDir, asked: &Compare<'_>) -> Result<Comparison, Error> {
+/// What Git says; [`Error::is_late`] where it was ended at the deadline.
+pub fn compare_trees(
+    git: &GitDir,
+    asked: &Compare<'_>,
+    deadline: &Deadline,
+) -> Result<Comparison, Error> {
     if asked.from == asked.to {
         return Ok(Comparison::default());
     }
     let local = git.local();
     let git_dir = local.git_dir().to_owned();
     let is_sparse = local.config_snapshot().boolean("core.sparseCheckout") == Some(true);
-    let listed = listed(&git_dir, asked, is_sparse)?;
+    let listed = listed(&git_dir, asked, is_sparse, deadline)?;
     let total = listed.len();
     let begin = begin_after(&listed, |change| change.path.as_bstr(), asked.after);
     let mut changes: Vec<FileChange> = listed.into_iter().skip(begin).take(asked.limit).collect();
@@ -153,7 +158,12 @@ pub(super) fn telling_apart(git_dir: &Path, asked: &Compare<'_>) -> Command {
 }
 
 /// Everything that differs, with counts of lines.
-fn listed(git_dir: &Path, asked: &Compare<'_>, is_sparse: bool) -> Result<Vec<FileChange>, Error> {
+fn listed(
+    git_dir: &Path,
+    asked: &Compare<'_>,
+    is_sparse: bool,
+    deadline: &Deadline,
+) -> Result<Vec<FileChange>, Error> {
     let mut git = telling_apart(git_dir, asked);
     // Git reads all of the index for the sake of attributes whose files are not checked out
     // (gitattributes(5)). It takes an index that is not there for an empty one.
@@ -162,7 +172,7 @@ fn listed(git_dir: &Path, asked: &Compare<'_>, is_sparse: bool) -> Result<Vec<Fi
     }
     git.args(["-M", "--raw", "--numstat", "-z", "--"]);
     git.args(asked.paths.iter().map(|path| to_os(path.as_bstr())));
-    let output = git.output().map_err(cannot_run)?;
+    let output = output_by(git, deadline).map_err(cannot_run)?;
     if !output.status.success() {
         return Err(Error::Git(
             String::from_utf8_lossy(&output.stderr).trim().to_owned(),

@@ -127,6 +127,11 @@ impl Error {
         Err(Self::PathTooLong { folder, bytes })
     }
 
+    /// Whether something did not end in time.
+    pub fn is_late(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::TimedOut)
+    }
+
     /// The reason that callers are told.
     pub(super) fn reason(&self) -> Reason {
         match self {

@@ -16,9 +16,10 @@ use crate::{
     deadline::Deadline,
     discussion::{Discussion, Discussions},
     failure::{Failure, Reason},
-    git::{Compare, FileChange, GitDir, ObjectId, StateId, compare_trees},
+    git::{Change, Compare, FileChange, FileChangeKind, GitDir, ObjectId, StateId, compare_trees},
     shorten::shortened,
     signal::{Computed, Signals},
+    symbol::{ChangedFile, Changes},
     thread::{Places, state_of_id},
 };
 
@@ -46,10 +47,10 @@ pub struct Page {
     pub headline: String,
     /// What else its author said about it; empty for nothing.
     pub narrative: String,
-    /// Changed files, as Git counts them.
+    /// Changed files, as Git counts them; where it had no time to, those that were found without it.
     pub files: usize,
-    /// Lines added and removed, as Git counts them.
-    pub lines: (u64, u64),
+    /// Lines added and removed, as Git counts them; `None` where it had no time to.
+    pub lines: Option<(u64, u64)>,
     /// What to read, in order.
     pub order: Order,
     /// What to look at first.
@@ -94,15 +95,17 @@ impl Pages {
         let from = parent.map_or_else(|| Ok(git.empty_tree()), |parent| git.tree_of(parent))?;
         // Git counts lines in a process of its own: meanwhile everything else is found.
         let (counted, found) = thread::scope(|scope| {
-            let counting = scope.spawn(|| self.files(&git, from, to));
+            let counting = scope.spawn(|| self.files(&git, from, to, deadline));
             let found = self.signals.between(&git, state, parent, deadline);
             (counting.join(), found)
         });
-        let files = counted.unwrap_or_else(|_| {
+        let counted = counted.unwrap_or_else(|_| {
             let message = "counting the lines of the change failed; the daemon's log says more";
             Err(Failure::new(Reason::Internal, message))
         })?;
         let (signals, changes) = found?;
+        let lines = counted.as_deref().map(lines_of);
+        let files = counted.unwrap_or_else(|| uncounted(&changes));
         let order = Order::of(&changes, &files);
         let touches = |anchor: &_| order.touches(anchor);
         let (discussions, discussions_partial) =
@@ -114,6 +117,7 @@ impl Pages {
                 let known = Known {
                     voices: &voices,
                     files: &files,
+                    has_all_files: lines.is_some(),
                     signals: &signals,
                     discussions: &discussions,
                     has_all_discussions: !discussions_partial,
@@ -121,10 +125,6 @@ impl Pages {
                 required.into_iter().map(|it| it.of(&known)).collect()
             }
         };
-        let lines = files.iter().filter_map(|file| file.lines);
-        let lines = lines.fold((0, 0), |(added, removed), (more, less)| {
-            (added + u64::from(more), removed + u64::from(less))
-        });
         let (headline, narrative) = told(&git.message(state)?);
         Ok(Page {
             state,
@@ -146,13 +146,14 @@ impl Pages {
         required.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The changed files, with their numbers of lines.
+    /// The changed files, with their numbers of lines; `None` where Git had no time to find them.
     fn files(
         &self,
         git: &GitDir,
         from: ObjectId,
         to: ObjectId,
-    ) -> Result<Vec<FileChange>, Failure> {
+        deadline: &Deadline,
+    ) -> Result<Option<Vec<FileChange>>, Failure> {
         let worktree = self.places.repository().main_worktree();
         let asked = Compare {
             from,
@@ -164,8 +165,39 @@ impl Pages {
             limit: usize::MAX,
             patch_bytes: 0,
         };
-        Ok(compare_trees(git, &asked)?.changes)
+        match compare_trees(git, &asked, deadline) {
+            Err(error) if error.is_late() => Ok(None),
+            compared => Ok(Some(compared?.changes)),
+        }
     }
+}
+
+/// Lines added and removed.
+fn lines_of(files: &[FileChange]) -> (u64, u64) {
+    let lines = files.iter().filter_map(|file| file.lines);
+    lines.fold((0, 0), |(added, removed), (more, less)| {
+        (added + u64::from(more), removed + u64::from(less))
+    })
+}
+
+/// The changed files where Git did not tell them.
+fn uncounted(changes: &Changes) -> Vec<FileChange> {
+    let to_change = |file: &ChangedFile| {
+        let change = FileChange::from(&Change {
+            path: file.path.clone(),
+            before: file.before.as_ref().map(|side| side.entry),
+            after: file.after.as_ref().map(|side| side.entry),
+        });
+        match file.old_path.clone() {
+            None => change,
+            old_path => FileChange {
+                kind: FileChangeKind::Renamed,
+                old_path,
+                ..change
+            },
+        }
+    };
+    changes.files.iter().map(to_change).collect()
 }
 
 /// The first line of a message, if it has one, and the rest.
@@ -180,8 +212,16 @@ fn told(message: &str) -> (Option<String>, String) {
 }
 
 /// What a change is that nobody said anything of.
-fn in_numbers(files: usize, (added, removed): (u64, u64)) -> String {
+fn in_numbers(files: usize, lines: Option<(u64, u64)>) -> String {
     let plural = |count: u64| if count == 1 { "" } else { "s" };
-    let (of_files, of_lines) = (plural(files as u64), plural(added));
-    format!("{files} file{of_files} changed, {added} line{of_lines} added, {removed} removed")
+    let files = format!("{files} file{} changed", plural(files as u64));
+    match lines {
+        Some((added, removed)) => {
+            format!(
+                "{files}, {added} line{} added, {removed} removed",
+                plural(added)
+            )
+        }
+        None => files,
+    }
 }

@@ -73,6 +73,8 @@ pub struct Requirement {
 pub(super) struct Known<'a> {
     pub voices: &'a Voices,
     pub files: &'a [FileChange],
+    /// Whether those are all.
+    pub has_all_files: bool,
     pub signals: &'a Computed,
     pub discussions: &'a [Discussion],
     /// Whether those are all.
@@ -112,8 +114,12 @@ impl Required {
                     .iter()
                     .map(|file| shown_path(file.path.as_ref()));
                 let read = paths.filter(|path| known.voices.has_read(path)).count();
-                let description = format!("every changed file reviewed: {read} of {all} so far");
-                (description, read == all)
+                let mut description =
+                    format!("every changed file reviewed: {read} of {all} so far");
+                if !known.has_all_files {
+                    description += "; not all of them were looked for";
+                }
+                (description, read == all && known.has_all_files)
             }
         };
         Requirement {

@@ -2,6 +2,8 @@
 //! have by then is the answer, and what they held is free for others.
 
 use std::{
+    fs,
+    path::{Path, PathBuf},
     process::{Child, Stdio},
     time::Duration,
 };
@@ -17,6 +19,10 @@ use heddle_agent::{
         },
     },
 };
+use nix::{
+    sys::{signal::kill, stat::Mode},
+    unistd::{Pid, mkfifo},
+};
 use tokio::{
     task::JoinHandle,
     time::{Instant, timeout, timeout_at},
@@ -29,9 +35,11 @@ use crate::{
     harness::{DEADLINE, Daemon, HEDDLE, TestRepo, channel_at, eventually},
     left_out::write,
     review_page::{numbers, of_git, order, page},
+    review_required::require,
+    review_ssh::program,
     rpc::{assert_refused, patient, status},
     signals::{client, compute},
-    signing::reviews,
+    signing::{Draft, Key, check, reviews},
     trees::Served,
     warm_up::{index_when, with_files},
 };
@@ -239,13 +247,89 @@ async fn g8_a_large_change_is_told_in_part_when_there_is_no_time_to_look_into_it
     let asked = within(at_once, GetReviewPayloadRequest::default());
     let answer = reviews.get_review_payload(asked).await;
     let answer = answer.unwrap().into_inner();
-    assert!(answer.truncated && answer.signals_partial);
+    assert!(answer.truncated && answer.signals_partial && answer.counts_partial);
+    assert_eq!(numbers(&answer), (300, 0, 0));
     let steps = order(&answer);
     assert_eq!(steps.matches(".rs body\n").count(), 300, "{steps}");
 
     let answer = page(&served.channel, &[]).await;
-    assert!(!answer.truncated && !answer.signals_partial);
+    assert!(!answer.truncated && !answer.signals_partial && !answer.counts_partial);
     assert_eq!(numbers(&answer), of_git(&served.repo));
     let steps = order(&answer);
     assert_eq!(steps.matches(" body function ").count(), 300, "{steps}");
+}
+
+/// A daemon whose Git does not come to an end of telling trees apart, and says by a pipe that it has begun.
+async fn with_git_that_hangs() -> (Served, PathBuf, Vec<u8>) {
+    let repo = with_files(3);
+    require(&repo, "\"every file reviewed\"");
+    commit(&repo, "All");
+    write(&repo, "src/m0/f0.rs", "fn f0() { other() }\n");
+    let state = commit(&repo, "Change");
+    let (programs, begun) = (repo.around().join("programs"), repo.around().join("begun"));
+    mkfifo(&begun, Mode::S_IRWXU).unwrap();
+    let script = format!(
+        "case \" $* \" in *' --numstat '*) echo $$ >'{}'; sleep 1000 & wait;; esac\nPATH=${{PATH#*:}} exec git \"$@\"",
+        begun.display()
+    );
+    program(&programs, "git", &script);
+    let path = std::env::var("PATH").unwrap();
+    let mut command = repo.command(HEDDLE);
+    command.args(["agent", "serve"]);
+    command.env("PATH", format!("{}:{path}", programs.display()));
+    let daemon = Daemon::spawn(command);
+    daemon.wait_for_line("serving");
+    let served = Served::by(repo, daemon).await;
+    index_when(&served, "whole", |it| it.whole).await;
+    (served, begun, state)
+}
+
+/// Waits until Git has begun; answers its process.
+async fn begun(pipe: &Path) -> Pid {
+    let pipe = pipe.to_owned();
+    let said = tokio::task::spawn_blocking(move || fs::read_to_string(pipe).unwrap());
+    Pid::from_raw(said.await.unwrap().trim().parse().unwrap())
+}
+
+/// Waits until a process has ended. What it is asked of goes on meanwhile.
+async fn ended(process: Pid) {
+    let ended = async {
+        while kill(process, None).is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(OTHERS_WAIT, ended).await.unwrap();
+}
+
+#[tokio::test]
+async fn g8_a_git_that_does_not_end_is_ended_at_the_deadline_and_the_page_says_what_it_lacks() {
+    let (served, pipe, state) = with_git_that_hangs().await;
+    let draft = Draft {
+        word: "file_reviewed",
+        text: "src/m0/f0.rs".into(),
+        ..Draft::read(&state)
+    };
+    let ticked = draft.checked(&Key::ed25519());
+    check(&served.channel, ticked).await.unwrap();
+    let (answer, git) = tokio::join!(page_soon(&served.channel), begun(&pipe));
+    let answer = answer.unwrap();
+    assert!(answer.counts_partial && !answer.truncated && !answer.signals_partial);
+    assert_eq!(numbers(&answer), (1, 0, 0));
+    assert!(order(&answer).contains("src/m0/f0.rs:f0 body function 1-1\n"));
+    let [required] = &answer.merge_requirements[..] else {
+        panic!("{answer:?}");
+    };
+    let said = "every changed file reviewed: 1 of 1 so far; not all of them were looked for";
+    assert_eq!((required.satisfied, &*required.description), (false, said));
+    ended(git).await;
+}
+
+#[tokio::test]
+async fn g8_a_git_that_does_not_end_is_ended_when_its_caller_is_gone() {
+    let (served, pipe, _) = with_git_that_hangs().await;
+    let channel = served.channel.clone();
+    let call = tokio::spawn(async move { page(&channel, &[]).await });
+    let git = begun(&pipe).await;
+    call.abort();
+    ended(git).await;
 }

@@ -20,7 +20,7 @@ use crate::{
     signing::{Draft, Key, reviews},
 };
 
-fn require(repo: &TestRepo, lines: &str) {
+pub fn require(repo: &TestRepo, lines: &str) {
     fs::create_dir_all(repo.store_dir()).unwrap();
     let text = format!("[review]\nrequired = [{lines}]\n");
     fs::write(repo.store_dir().join("config.toml"), text).unwrap();

@@ -209,7 +209,7 @@ fn a_script_gets_all_of_a_page_under_stable_names() {
     let names: Vec<_> = page.as_object().unwrap().keys().cloned().collect();
     assert_eq!(
         names.join(" "),
-        "state_id parent_state headline narrative files_changed added_lines removed_lines in_budget_signal_count hidden_signal_count tick_budget signals_partial truncated structural consequence tests_and_docs signals discussions signatures checks merge_requirements available_kinds"
+        "state_id parent_state headline narrative files_changed added_lines removed_lines in_budget_signal_count hidden_signal_count tick_budget signals_partial truncated counts_partial structural consequence tests_and_docs signals discussions signatures checks merge_requirements available_kinds"
     );
     assert_eq!(page["headline"], "Close what is opened");
     assert_eq!(

@@ -115,15 +115,20 @@ impl Page<'_> {
             signals += &format!(" and {hidden} more");
         }
         out.line("")?;
-        out.line(format_args!(
-            "{files}  {GOOD}+{added}{GOOD:#} {BAD}-{removed}{BAD:#}  {signals}"
-        ))?;
+        match payload.counts_partial {
+            true => out.line(format_args!(
+                "{files}, lines not counted in time  {signals}"
+            ))?,
+            false => out.line(format_args!(
+                "{files}  {GOOD}+{added}{GOOD:#} {BAD}-{removed}{BAD:#}  {signals}"
+            ))?,
+        }
         if payload.signals_partial {
             let text = "Signals may be missing: the change is too large, or the symbols of the repository are still being read. Ask again later.";
             self.paper.paragraph(0, NOTE, text)?;
         }
         if payload.truncated {
-            let text = "This is not all: the change is too large for one page. `heddle diff` tells the rest.";
+            let text = "This is not all: the change is too large for one page, or for the time that there was. `heddle diff` tells the rest.";
             self.paper.paragraph(0, NOTE, text)?;
         }
         Ok(())

@@ -128,6 +128,7 @@ fn as_json(shown: &Shown<'_>) -> Value {
         "tick_budget": payload.tick_budget,
         "signals_partial": payload.signals_partial,
         "truncated": payload.truncated,
+        "counts_partial": payload.counts_partial,
     });
     let partition = payload.partition.clone().unwrap_or_default();
     for (name, steps) in parts(&partition) {

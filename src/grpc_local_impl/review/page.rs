@@ -72,11 +72,12 @@ fn to_proto(page: Page, caller: &Caller, all_signals: bool) -> v1::ReviewPayload
         .signals
         .iter()
         .partition(|signal| signal.is_visible);
+    let (added, removed) = page.lines.unwrap_or_default();
     let summary = v1::ReviewSummary {
         headline: page.headline,
         files_changed: small(page.files as u64),
-        added_lines: small(page.lines.0),
-        removed_lines: small(page.lines.1),
+        added_lines: small(added),
+        removed_lines: small(removed),
         in_budget_signal_count: small(visible.len() as u64),
         hidden_signal_count: small(hidden.len() as u64),
     };
@@ -108,6 +109,7 @@ fn to_proto(page: Page, caller: &Caller, all_signals: bool) -> v1::ReviewPayload
         }),
         signals_partial: page.signals.partial,
         truncated: bounds.truncated,
+        counts_partial: page.lines.is_none(),
         parent_state: page
             .parent
             .map(|parent| parent.to_vec())
