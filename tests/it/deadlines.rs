@@ -14,7 +14,7 @@ use heddle_agent::{
         PAGES, code,
         proto::v1::{
             ComputeStateSignalsRequest, ComputeStateSignalsResponse, GetReviewPayloadRequest,
-            ReviewPayload, signal_service_client::SignalServiceClient,
+            QueryOperationsRequest, ReviewPayload, signal_service_client::SignalServiceClient,
             state_review_service_client::StateReviewServiceClient,
         },
     },
@@ -38,7 +38,9 @@ use crate::{
     review_required::require,
     review_ssh::program,
     rpc::{assert_refused, patient, status},
-    signals::{client, compute},
+    signal_states::annotate,
+    signal_updates::{by, next},
+    signals::{CACHE, FILE, client, compute},
     signing::{Draft, Key, check, reviews},
     trees::Served,
     warm_up::{index_when, with_files},
@@ -259,13 +261,18 @@ async fn g8_a_large_change_is_told_in_part_when_there_is_no_time_to_look_into_it
     assert_eq!(steps.matches(" body function ").count(), 300, "{steps}");
 }
 
-/// A daemon whose Git does not come to an end of telling trees apart, and says by a pipe that it has begun.
-async fn with_git_that_hangs() -> (Served, PathBuf, Vec<u8>) {
+/// A repository with a small change.
+fn with_change() -> (TestRepo, Vec<u8>) {
     let repo = with_files(3);
     require(&repo, "\"every file reviewed\"");
     commit(&repo, "All");
     write(&repo, "src/m0/f0.rs", "fn f0() { other() }\n");
     let state = commit(&repo, "Change");
+    (repo, state)
+}
+
+/// A daemon whose Git does not come to an end of telling trees apart, and says by a pipe that it has begun.
+async fn with_git_that_hangs(repo: TestRepo) -> (Served, PathBuf) {
     let (programs, begun) = (repo.around().join("programs"), repo.around().join("begun"));
     mkfifo(&begun, Mode::S_IRWXU).unwrap();
     let script = format!(
@@ -281,7 +288,7 @@ async fn with_git_that_hangs() -> (Served, PathBuf, Vec<u8>) {
     daemon.wait_for_line("serving");
     let served = Served::by(repo, daemon).await;
     index_when(&served, "whole", |it| it.whole).await;
-    (served, begun, state)
+    (served, begun)
 }
 
 /// Waits until Git has begun; answers its process.
@@ -303,7 +310,8 @@ async fn ended(process: Pid) {
 
 #[tokio::test]
 async fn g8_a_git_that_does_not_end_is_ended_at_the_deadline_and_the_page_says_what_it_lacks() {
-    let (served, pipe, state) = with_git_that_hangs().await;
+    let (repo, state) = with_change();
+    let (served, pipe) = with_git_that_hangs(repo).await;
     let draft = Draft {
         word: "file_reviewed",
         text: "src/m0/f0.rs".into(),
@@ -326,10 +334,36 @@ async fn g8_a_git_that_does_not_end_is_ended_at_the_deadline_and_the_page_says_w
 
 #[tokio::test]
 async fn g8_a_git_that_does_not_end_is_ended_when_its_caller_is_gone() {
-    let (served, pipe, _) = with_git_that_hangs().await;
+    let (served, pipe) = with_git_that_hangs(with_change().0).await;
     let channel = served.channel.clone();
     let call = tokio::spawn(async move { page(&channel, &[]).await });
     let git = begun(&pipe).await;
     call.abort();
     ended(git).await;
+}
+
+#[tokio::test]
+async fn g7_what_is_computed_of_a_capture_ends_with_the_daemon_and_is_left_to_the_next() {
+    let repo = TestRepo::new();
+    write(&repo, FILE, CACHE);
+    commit(&repo, "All");
+    let (mut served, pipe) = with_git_that_hangs(repo).await;
+    annotate(&served.channel, "Cache::push", 2, "rows are never dropped").await;
+    // Only Git can tell where it went.
+    fs::rename(served.path(FILE), served.path("src/rows.rs")).unwrap();
+    served.write(
+        "src/rows.rs",
+        CACHE.replace("rows.push(row);", "rows.push(row + 1);"),
+    );
+    let state = served.capture().await.unwrap().state_id;
+    let git = begun(&pipe).await;
+    assert!(served.daemon.stop().success());
+    ended(git).await;
+    served = Served::new(served.repo).await;
+    let query = QueryOperationsRequest {
+        signal_kind: "invariant_adjacency".into(),
+        ..Default::default()
+    };
+    let mut hits = by(&served.channel, query).await;
+    assert_eq!(next(&mut hits).await.unwrap().state_id, state);
 }
