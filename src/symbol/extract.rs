@@ -8,7 +8,7 @@ use tree_sitter::{Node, TreeCursor};
 use super::{
     Definition, Kind, Outline, Reference,
     digest::{Digest, Text},
-    found::{DEPTH_LIMIT, Findings, Found, find},
+    found::{DEPTH_LIMIT, Finding, Findings, Found, find},
     language::{Class, Compiled, Language},
     last_name,
     parse::parse,
@@ -62,7 +62,7 @@ struct Open {
 }
 
 struct OpenDefinition {
-    found: Found,
+    found: Box<Found>,
     /// Its places in the outline: one for each of its names.
     places: Range<usize>,
     text: Text,
@@ -131,47 +131,15 @@ impl Walk<'_> {
             return false;
         }
         let level = self.kinds.len();
+        let finding = self.findings.remove(&node.id());
+        let is_definition = finding.as_ref().is_some_and(|it| it.definition.is_some());
         if class == Class::Leading && self.leading.as_ref().is_none_or(|it| it.level >= level) {
             self.begin_leading(level, node);
-        } else if self.leading.as_ref().is_some_and(|it| level <= it.level)
-            && !self.findings.definitions.contains_key(&node.id())
-        {
+        } else if self.leading.as_ref().is_some_and(|it| level <= it.level) && !is_definition {
             self.end_leading();
         }
-        if let Some(found) = self.findings.definitions.remove(&node.id()) {
-            self.open_definition(node, found);
-        } else if let Some(name) = self.findings.containers.remove(&node.id())
-            && self.open.len() < NESTING_LIMIT
-        {
-            let path = self.path(&[name]);
-            self.open.push(Open {
-                node: node.id(),
-                path,
-                definition: None,
-            });
-        }
-        if self.findings.tests.contains(&node.id()) {
-            self.mark_test();
-        }
-        if self.findings.receivers.contains(&node.id())
-            && let Some(definition) = self.innermost()
-        {
-            definition.has_receiver = true;
-        }
-        if self.findings.implied.contains(&node.id())
-            && let Some(definition) = self.innermost()
-        {
-            definition.is_implied = true;
-        }
-        if let Some(qualifier) = self.findings.references.remove(&node.id()) {
-            self.refer(node, qualifier);
-        } else if self.findings.handed.contains(&node.id()) {
-            self.handed.push(self.outline.references.len());
-            self.refer(node, None);
-        }
-        if self.findings.imported.contains(&node.id()) && self.imported.len() < DEFINITION_LIMIT {
-            let name = text(self.source, &node.byte_range());
-            self.imported.insert(name);
+        if let Some(finding) = finding {
+            self.take(node, finding);
         }
         let is_leaf = node.child_count() == 0;
         if is_leaf || class == Class::Literal {
@@ -185,6 +153,39 @@ impl Walk<'_> {
             self.say(OPENS, node.start_byte());
         }
         true
+    }
+
+    /// Takes in what the query found of a node.
+    fn take(&mut self, node: Node<'_>, finding: Finding) {
+        if let Some(found) = finding.definition {
+            self.open_definition(node, found);
+        } else if let Some(name) = finding.container
+            && self.open.len() < NESTING_LIMIT
+        {
+            let path = self.path(&[name]);
+            self.open.push(Open {
+                node: node.id(),
+                path,
+                definition: None,
+            });
+        }
+        if finding.is_test {
+            self.mark_test();
+        }
+        if let Some(definition) = self.innermost() {
+            definition.has_receiver |= finding.is_receiver;
+            definition.is_implied |= finding.is_implied;
+        }
+        if let Some(qualifier) = finding.reference {
+            self.refer(node, qualifier);
+        } else if finding.is_handed {
+            self.handed.push(self.outline.references.len());
+            self.refer(node, None);
+        }
+        if finding.is_imported && self.imported.len() < DEFINITION_LIMIT {
+            let name = text(self.source, &node.byte_range());
+            self.imported.insert(name);
+        }
     }
 
     fn leave(&mut self, node: Node<'_>) {
@@ -252,7 +253,7 @@ impl Walk<'_> {
         path
     }
 
-    fn open_definition(&mut self, node: Node<'_>, found: Found) {
+    fn open_definition(&mut self, node: Node<'_>, found: Box<Found>) {
         let owner = found.owner.iter();
         let paths = found.names.iter().map(|name| {
             let names: Vec<_> = owner.clone().chain([name]).cloned().collect();

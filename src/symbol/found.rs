@@ -1,7 +1,7 @@
 //! What a language's query finds in a parsed file, by the nodes that it is about.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     ops::Range,
 };
 
@@ -24,21 +24,24 @@ pub(super) struct Found {
     node: usize,
 }
 
-/// All that was found, by the ids of nodes.
+/// All that was found, by the ids of nodes. Most nodes have nothing, which is told by one look.
+pub(super) type Findings = HashMap<usize, Finding>;
+
+/// All that was found of one node.
 #[derive(Default)]
-pub(super) struct Findings {
-    pub definitions: HashMap<usize, Found>,
-    /// What gives a name, and that name.
-    pub containers: HashMap<usize, Range<usize>>,
-    /// What is referred to by name, and what stands before it.
-    pub references: HashMap<usize, Option<Range<usize>>>,
-    /// What may be a function that is handed on.
-    pub handed: HashSet<usize>,
-    pub tests: HashSet<usize>,
-    pub implied: HashSet<usize>,
-    pub receivers: HashSet<usize>,
-    /// Names that come from other files.
-    pub imported: HashSet<usize>,
+pub(super) struct Finding {
+    pub definition: Option<Box<Found>>,
+    /// The name that it gives to what is in it.
+    pub container: Option<Range<usize>>,
+    /// If it is referred to by name, what stands before it.
+    pub reference: Option<Option<Range<usize>>>,
+    /// Whether it may be a function that is handed on.
+    pub is_handed: bool,
+    pub is_test: bool,
+    pub is_implied: bool,
+    pub is_receiver: bool,
+    /// Whether it is a name that comes from another file.
+    pub is_imported: bool,
 }
 
 /// Nodes that lie deeper in one another than this are not looked at. Each of those around a node may
@@ -48,8 +51,8 @@ pub(super) const DEPTH_LIMIT: u32 = 500;
 
 /// Runs the query over the tree.
 pub(super) fn find(compiled: &Compiled, tree: &Tree, source: &[u8]) -> Findings {
-    let mut findings = Findings::default();
-    let mut by_name = BTreeMap::<usize, Found>::new();
+    let mut findings = Findings::new();
+    let mut by_name = BTreeMap::<usize, Box<Found>>::new();
     let mut cursor = QueryCursor::new();
     cursor.set_max_start_depth(Some(DEPTH_LIMIT));
     let mut matches = cursor.matches(&compiled.query, tree.root_node(), source);
@@ -57,11 +60,9 @@ pub(super) fn find(compiled: &Compiled, tree: &Tree, source: &[u8]) -> Findings 
         take(compiled, found, &mut findings, &mut by_name);
     }
     for (_, found) in by_name {
-        match findings.definitions.get_mut(&found.node) {
+        match &mut findings.entry(found.node).or_default().definition {
             Some(first) => first.names.extend(found.names),
-            None => {
-                findings.definitions.insert(found.node, found);
-            }
+            none => *none = Some(found),
         }
     }
     findings
@@ -71,7 +72,7 @@ fn take(
     compiled: &Compiled,
     found: &QueryMatch<'_, '_>,
     findings: &mut Findings,
-    by_name: &mut BTreeMap<usize, Found>,
+    by_name: &mut BTreeMap<usize, Box<Found>>,
 ) {
     let mut definition = None;
     let [mut name, mut body, mut owner, mut qualifier] = [const { None::<Node<'_>> }; 4];
@@ -86,36 +87,27 @@ fn take(
             Capture::Owner => owner = Some(node),
             Capture::Reference => reference = Some(node),
             Capture::Qualifier => qualifier = Some(node),
-            Capture::Handed => {
-                findings.handed.insert(node.id());
-            }
-            Capture::Test => {
-                findings.tests.insert(node.id());
-            }
-            Capture::Imported => {
-                findings.imported.insert(node.id());
-            }
-            Capture::Receiver => {
-                findings.receivers.insert(node.id());
-            }
-            Capture::Implied => {
-                findings.implied.insert(node.id());
-            }
+            Capture::Handed => of(findings, node).is_handed = true,
+            Capture::Test => of(findings, node).is_test = true,
+            Capture::Imported => of(findings, node).is_imported = true,
+            Capture::Receiver => of(findings, node).is_receiver = true,
+            Capture::Implied => of(findings, node).is_implied = true,
             Capture::Ignored => {}
         }
     }
     let bytes = |node: Node<'_>| node.byte_range();
     if let (Some(node), Some(name)) = (container, name) {
-        findings.containers.insert(node.id(), bytes(name));
+        of(findings, node).container = Some(bytes(name));
     }
     if let Some(node) = reference {
-        let before = findings.references.entry(node.id()).or_default();
-        *before = before.take().or(qualifier.map(bytes));
+        let reference = &mut of(findings, node).reference;
+        let before = reference.take().flatten();
+        *reference = Some(before.or(qualifier.map(bytes)));
     }
     let (Some((kind, node)), Some(name)) = (definition, name) else {
         return;
     };
-    let new = Found {
+    let new = Box::new(Found {
         kind,
         names: vec![bytes(name)],
         body: body.map(bytes),
@@ -123,11 +115,16 @@ fn take(
         pattern: found.pattern_index,
         range: bytes(node),
         node: node.id(),
-    };
+    });
     by_name
         .entry(name.start_byte())
         .and_modify(|known| known.merge(&new))
         .or_insert(new);
+}
+
+/// What was found of a node.
+fn of<'a>(findings: &'a mut Findings, node: Node<'_>) -> &'a mut Finding {
+    findings.entry(node.id()).or_default()
 }
 
 impl Found {

@@ -49,7 +49,8 @@ fn is_readable(tree: &Tree) -> bool {
                 return false;
             }
         }
-        if cursor.goto_first_child() {
+        // In what has fewer nodes there is no such run.
+        if cursor.node().descendant_count() > RUN_LIMIT as usize && cursor.goto_first_child() {
             runs.push(0);
             continue;
         }
