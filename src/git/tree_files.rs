@@ -19,10 +19,14 @@ use super::{
     repository::MAX_TREE_DEPTH,
     tree_cache::{Content, TreeCache},
 };
+use crate::shorten::shortened;
 
 /// Files of attributes with more bytes than this say nothing.
 const RULES_LIMIT: u64 = 1 << 20;
 const RULES: &[u8] = b".gitattributes";
+/// Rules with more `**` than this say nothing. Matching one, in Git as well, takes the depth of the path
+/// to the power of their number.
+const STARS_LIMIT: usize = 4;
 
 /// The files of one tree. Folders around the last path stay open: where paths are asked for in their
 /// order, each folder is read once.
@@ -198,7 +202,18 @@ impl TreeFiles {
         if header.kind() != Kind::Blob || header.size() > RULES_LIMIT {
             return Ok(None);
         }
-        Ok(Some(self.git.find_blob(id).map_err(fail)?.take_data()))
+        let text = self.git.find_blob(id).map_err(fail)?.take_data();
+        let (quick, slow): (Vec<_>, Vec<_>) = text
+            .lines_with_terminator()
+            .partition(|rule| rule.find_iter("**").count() <= STARS_LIMIT);
+        if let Some(slow) = slow.first() {
+            let rule = slow.trim_end().to_str_lossy();
+            tracing::warn!(
+                "a .gitattributes has a rule with more than {STARS_LIMIT} times **, which is passed over: {}",
+                shortened(&rule, 200)
+            );
+        }
+        Ok(Some(quick.concat()))
     }
 
     /// What the innermost open folder has of this name.

@@ -9,7 +9,7 @@ use heddle_agent::{
     symbol::{ChangedFile, Changes, LeftOut, Outlines, SIZE_LIMIT},
 };
 
-use crate::harness::{TestRepo, run};
+use crate::harness::{DEADLINE, TestRepo, run};
 
 /// Commits all that is in the worktree; answers its tree.
 pub fn commit(repo: &TestRepo) -> ObjectId {
@@ -33,6 +33,35 @@ fn changes(repo: &TestRepo, from: ObjectId, to: ObjectId) -> Changes {
 fn file<'a>(changes: &'a Changes, path: &str) -> &'a ChangedFile {
     let found = changes.files.iter().find(|file| file.path == path);
     found.unwrap_or_else(|| panic!("no {path} in {changes:?}"))
+}
+
+/// Git itself takes days to match such a rule, so it is put into the tree without asking it to.
+#[test]
+fn a_rule_that_takes_for_ever_to_match_is_passed_over_and_others_hold() {
+    let repo = TestRepo::new();
+    let hostile = format!("{}z linguist-generated", "**/".repeat(30));
+    let rules = format!("*.gen.rs linguist-generated\n{hostile}\nb.rs linguist-vendored\n");
+    write(&repo, "rules", rules);
+    let blob = repo.git(&["hash-object", "-w", "--no-filters", "rules"]);
+    let folder = "deep/".repeat(30);
+    let paths = ["a.gen.rs", "b.rs", "c.rs"].map(|name| format!("{folder}{name}"));
+    for path in paths.iter().map(String::as_str).chain([".gitattributes"]) {
+        let entry = format!("100644,{},{path}", blob.trim());
+        repo.git(&["update-index", "--add", "--cacheinfo", &entry]);
+    }
+    let tree = repo.git(&["write-tree"]);
+    let tree = ObjectId::from_hex(tree.trim().as_bytes()).unwrap();
+    let (done, answer) = std::sync::mpsc::channel();
+    let git = GitDir::open(&repo.path(".git")).unwrap();
+    // If it hangs, it does so beside the test.
+    std::thread::spawn(move || {
+        let names = ["linguist-generated", "linguist-vendored"];
+        let mut files = TreeFiles::new(&git, tree, &names).unwrap();
+        let set = paths.map(|path| files.first_set(path.as_bytes()));
+        done.send(set.map(Result::unwrap)).unwrap();
+    });
+    let set = answer.recv_timeout(DEADLINE).expect("it hangs");
+    assert_eq!(set, [Some(0), Some(1), None]);
 }
 
 #[test]
