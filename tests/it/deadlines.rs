@@ -43,7 +43,7 @@ use crate::{
     signals::{CACHE, FILE, client, compute},
     signing::{Draft, Key, check, reviews},
     trees::Served,
-    warm_up::{index_when, with_files},
+    warm_up::{filled, index_when, with_files},
 };
 
 /// How long those wait who say nothing of it, but for time to tell that others need not wait for them.
@@ -80,12 +80,7 @@ impl Held {
     async fn new(test: &str) -> Option<Self> {
         let repo = with_files(20);
         commit(&repo, "All");
-        let fault = Fault::new(test, &repo)?;
-        fault.only("symbols.db-wal");
-        let daemon = Daemon::spawn(fault.serve(&repo));
-        daemon.wait_for_line("serving");
-        let served = Served::by(repo, daemon).await;
-        index_when(&served, "whole", |it| it.whole).await;
+        let (fault, served) = filled(test, repo).await?;
         fault.arm(Act::Hold, 1, kinds::WRITE);
         served.write("src/new.rs", "fn new() {}\n");
         served.capture().await.unwrap();
@@ -202,14 +197,9 @@ async fn g8_what_is_taken_in_for_a_caller_who_is_gone_is_taken_in_no_further() {
         write(&repo, &format!("{name}.rs"), format!("fn {name}() {{}}\n"));
         commit(&repo, name)
     });
-    let Some(fault) = Fault::new("deadlines::g8_what_is_taken_in", &repo) else {
+    let Some((fault, served)) = filled("deadlines::g8_what_is_taken_in", repo).await else {
         return;
     };
-    fault.only("symbols.db-wal");
-    let daemon = Daemon::spawn(fault.serve(&repo));
-    daemon.wait_for_line("serving");
-    let served = Served::by(repo, daemon).await;
-    index_when(&served, "whole", |it| it.whole).await;
     // Not what it writes when it begins, but what it has no room for in memory.
     fault.arm(Act::Hold, 50, kinds::WRITE);
     let channel = served.channel.clone();

@@ -42,6 +42,17 @@ pub async fn index_when(
     }
 }
 
+/// A daemon whose index is full, with control over what it writes into that from then on.
+pub async fn filled(test: &str, repo: TestRepo) -> Option<(Fault, Served)> {
+    let fault = Fault::new(test, &repo)?;
+    fault.only("symbols.db-wal");
+    let daemon = Daemon::spawn(fault.serve(&repo));
+    daemon.wait_for_line("serving");
+    let served = Served::by(repo, daemon).await;
+    index_when(&served, "whole", |it| it.whole).await;
+    Some((fault, served))
+}
+
 /// A repository with so many files that use one another.
 pub fn with_files(count: usize) -> TestRepo {
     let repo = TestRepo::new();
@@ -260,14 +271,10 @@ async fn doctor_throws_away_a_damaged_index_and_says_so() {
 async fn g8_a_call_is_answered_in_part_before_its_deadline_while_the_index_is_filled() {
     let repo = with_files(20);
     commit(&repo);
-    let Some(fault) = Fault::new("warm_up::g8_a_call_is_answered_in_part", &repo) else {
+    let test = "warm_up::g8_a_call_is_answered_in_part";
+    let Some((fault, served)) = filled(test, repo).await else {
         return;
     };
-    fault.only("symbols.db-wal");
-    let daemon = Daemon::spawn(fault.serve(&repo));
-    daemon.wait_for_line("serving");
-    let served = Served::by(repo, daemon).await;
-    index_when(&served, "whole", |it| it.whole).await;
     // Whoever takes the capture in is held in the middle of it.
     fault.arm(Act::Hold, 1, kinds::WRITE);
     served.write("src/new.rs", "fn new() {}\n");
