@@ -102,6 +102,12 @@ impl Outlines {
         Ok(self.look(git, path, blob)?.outline())
     }
 
+    /// The outline of a blob of this language that was asked for lately.
+    pub(super) fn kept(&self, language: &Language, blob: ObjectId) -> Option<Arc<Outline>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.get(&(language.name, blob)).map(Arc::clone)
+    }
+
     /// What is known of the file with this path and blob, whatever attributes it has. Blocks.
     ///
     /// # Errors
@@ -110,10 +116,8 @@ impl Outlines {
         let Some(language) = language_of(path) else {
             return Ok(Looked::OtherLanguage);
         };
-        let key = (language.name, blob);
-        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = kept().get(&key) {
-            return Ok(Looked::Outline(Arc::clone(known)));
+        if let Some(known) = self.kept(language, blob) {
+            return Ok(Looked::Outline(known));
         }
         let known = self.known(language, blob);
         let made = match known.map_or_else(|| look_at(git, language, blob), Ok)? {
@@ -121,7 +125,8 @@ impl Outlines {
             Err(why) => return Ok(Looked::LeftOut(why)),
         };
         // One that is too large for all of the cache is made each time.
-        let _ = kept().put_with_weight(key, Arc::clone(&made));
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(kept.put_with_weight((language.name, blob), Arc::clone(&made)));
         Ok(Looked::Outline(made))
     }
 

@@ -2,7 +2,10 @@
 //! find it done.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     thread,
 };
 
@@ -17,7 +20,7 @@ use crate::{
     deadline::Deadline,
     git::{BString, Error, GitDir, ObjectId},
     store::{self, BlobRecord, SymbolReads, SymbolWrites},
-    symbol::{Language, LeftOut, encode, encode::Used, is_test_path, outlines},
+    symbol::{Language, LeftOut, Outlines, encode, encode::Used, is_test_path, outlines},
 };
 
 /// Files that are looked at before what was found is written.
@@ -324,7 +327,7 @@ impl Taking<'_> {
     /// What is in files, or that they cannot be read; nothing of those that it is too late for.
     fn look_at(&self, files: &[ToDo]) -> Vec<Option<Option<Looked>>> {
         let asked: Vec<_> = files.iter().map(|it| (it.language, it.blob)).collect();
-        let (git, stop) = (self.git, self.stop);
+        let (git, stop, outlines) = (self.git, self.stop, &self.index.outlines);
         let next = AtomicUsize::new(0);
         let found = || {
             let mut found = Vec::new();
@@ -335,7 +338,7 @@ impl Taking<'_> {
                 && let Some((language, blob)) = asked.get(at)
                 && !stop()
             {
-                let looked = look_at(git, language, *blob);
+                let looked = look_at(git, outlines, language, *blob);
                 if looked.is_none() {
                     git = &as_it_is;
                 }
@@ -382,8 +385,16 @@ impl Taking<'_> {
     }
 }
 
-fn look_at(git: &GitDir, language: &Language, blob: ObjectId) -> Option<Looked> {
-    let looked = outlines::look_at(git, language, blob);
+fn look_at(
+    git: &GitDir,
+    outlines: &Outlines,
+    language: &Language,
+    blob: ObjectId,
+) -> Option<Looked> {
+    let looked = match outlines.kept(language, blob) {
+        Some(kept) => Ok(Ok(kept)),
+        None => outlines::look_at(git, language, blob).map(|it| it.map(Arc::new)),
+    };
     let looked = looked.map_err(|error| tracing::debug!("not in the index: {error}"));
     Some(match looked.ok()? {
         Ok(outline) => {
