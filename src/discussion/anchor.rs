@@ -66,6 +66,26 @@ impl Seen {
     }
 }
 
+/// Makes sure that a file or symbol is there at a state, or was at its first parent, so that it is part
+/// of the change. Blocks.
+///
+/// # Errors
+/// `ANCHOR_UNKNOWN`, with what there is instead; and when an object cannot be read.
+pub fn require_in_change(git: &GitDir, state: StateId, anchor: &SymbolRef) -> Result<(), Failure> {
+    let looking = Looking {
+        git,
+        outlines: &Outlines::default(),
+        deadline: Deadline::default(),
+    };
+    let prior = git.first_parent(state)?;
+    match (looking.require(state, anchor), prior) {
+        (Err(failure), Some(prior)) if failure.reason == Reason::AnchorUnknown => {
+            looking.require(prior, anchor).map_err(|_| failure)
+        }
+        (here, _) => here,
+    }
+}
+
 /// Looks anchors up in the trees of one repository.
 pub(super) struct Looking<'a> {
     pub git: &'a GitDir,
@@ -140,11 +160,13 @@ impl Looking<'_> {
         let proposed: Vec<_> = proposed.map(shown).collect();
         let instead = match &proposed[..] {
             [] => "it defines nothing; leave the symbol empty to mean the file".to_owned(),
-            names => format!(
-                "it has `{}`, among {}",
-                names.join("`, `"),
-                outline.definitions.len()
-            ),
+            shown => {
+                let more = match names.len() - shown.len() {
+                    0 => String::new(),
+                    more => format!(" and {more} more"),
+                };
+                format!("it has `{}`{more}", shown.join("`, `"))
+            }
         };
         Ok(Failure::field(
             Reason::AnchorUnknown,

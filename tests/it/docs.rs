@@ -8,7 +8,10 @@ use heddle_agent::{
     signal, store, symbol, transaction,
 };
 
-use crate::harness::{HEDDLE, Ran, TestRepo, run};
+use crate::{
+    harness::{HEDDLE, Ran, TestRepo, run},
+    left_out::{commit, write},
+};
 
 const README: &str = include_str!("../../README.md");
 
@@ -133,6 +136,13 @@ fn the_reviews_of_the_readme_work_as_they_stand() {
     let repo = TestRepo::new();
     let mut blocks = blocks("sh").into_iter();
     let reviews = blocks.find(|block| block.contains("review sign -m"));
+    write(
+        &repo,
+        "src/parse.rs",
+        "impl Parser {\n    fn next(self) {}\n}\n",
+    );
+    write(&repo, "README.md", "A parser\n");
+    commit(&repo);
     let said = shell(&repo, reviews.unwrap()).ok();
     for told in [
         "signed ",

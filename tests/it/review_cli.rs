@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::{
     harness::{HEDDLE, TestRepo, eventually, run},
+    left_out::{commit, write},
     review::repo_head,
     review_ssh::program,
     signing::Key,
@@ -27,9 +28,47 @@ fn listed(repo: &TestRepo, state: &str) -> Value {
     review(repo, &["signatures", state])
 }
 
+/// A repository whose newest commit has `Cache::get` in `src/a.rs`, and no `Cache::put` any more.
+fn with_cache() -> TestRepo {
+    let repo = TestRepo::new();
+    write(&repo, "src/a.rs", "impl Cache {\n    fn put(self) {}\n}\n");
+    commit(&repo);
+    write(&repo, "src/a.rs", "impl Cache {\n    fn get(self) {}\n}\n");
+    commit(&repo);
+    repo
+}
+
+#[test]
+fn what_is_signed_for_is_part_of_the_change() {
+    let repo = with_cache();
+    let key = Key::ssh(&repo.around().join("home"), "id");
+    let Key::Ssh { private, .. } = &key else {
+        unreachable!()
+    };
+    let review = |args: &[&str]| {
+        let args = ["review"].iter().chain(args).copied();
+        let private = private.to_str().unwrap();
+        repo.heddle(args.chain(["--key", private]))
+    };
+    let slip = review(&["sign", "--symbol", "src/b.rs:Cache::get"]).fails_with(1);
+    assert!(slip.contains("there is no file `src/b.rs`"), "{slip}");
+    let slip = review(&["verdict", "hold", "--symbol", "src/a.rs:got"]).fails_with(1);
+    assert!(
+        slip.contains("has no symbol `got`; it has `Cache::get`"),
+        "{slip}"
+    );
+    let slip = review(&["check", "src/b.rs"]).fails_with(1);
+    assert!(slip.contains("there is no file `src/b.rs`"), "{slip}");
+    assert_eq!(listed(&repo, "HEAD")["signatures"], serde_json::json!([]));
+    // What the change takes away is part of it, and what is ticked off can be taken back in any case.
+    review(&["sign", "--symbol", "src/a.rs:Cache::put"]).ok();
+    review(&["check", "src/b.rs", "--undo"]).ok();
+    review(&["check", "src/a.rs"]).ok();
+}
+
 #[test]
 fn people_sign_with_the_key_that_git_signs_with() {
-    let repo = TestRepo::new();
+    let repo = with_cache();
     let head = hex(&repo_head(&repo));
     let none = repo.heddle(["review", "sign"]).fails_with(1);
     assert!(
@@ -235,8 +274,7 @@ fn signing_in_a_transaction_of_the_command_line_is_buffered() {
 
 #[test]
 fn a_symbol_is_written_from_the_current_folder() {
-    let repo = TestRepo::new();
-    repo_head(&repo);
+    let repo = with_cache();
     fs::create_dir_all(repo.path("src/deep")).unwrap();
     let key = Key::ssh(&repo.around().join("home"), "id");
     let Key::Ssh { private, .. } = &key else {

@@ -22,12 +22,14 @@ use super::{
     words::{resolve, symbol},
 };
 use crate::{
-    git::StateId,
+    discussion,
+    git::{GitDir, StateId},
     grpc_local_impl::proto::v1::{
         self, RecordCheckAckRequest, RecordVerdictRequest, ReviewScope, SignStateRequest,
         review_scope, state_review_service_client::StateReviewServiceClient,
     },
     review::{CheckKind, ReviewKind, Said, Scope, Statement, Verdict},
+    symbol::SymbolRef,
 };
 use key::{KeyArgs, Signed};
 
@@ -115,13 +117,24 @@ struct ScopeArgs {
 }
 
 impl ScopeArgs {
-    fn scope(&self, here: &Here) -> Result<Scope> {
+    fn scope(&self, here: &Here, state: StateId) -> Result<Scope> {
         if self.symbols.is_empty() {
             return Ok(Scope::WholeChange);
         }
         let symbols = self.symbols.iter().map(|written| symbol(here, written));
-        Ok(Scope::symbols(symbols.collect::<Result<_>>()?)?)
+        let symbols = symbols.collect::<Result<Vec<_>>>()?;
+        require_in_change(here, state, &symbols)?;
+        Ok(Scope::symbols(symbols)?)
     }
+}
+
+/// Makes sure that what is signed for is there: a slip of the pen would sign for nothing.
+fn require_in_change(here: &Here, state: StateId, named: &[SymbolRef]) -> Result<()> {
+    let git = GitDir::open(here.repository().git_dir())?;
+    for one in named {
+        discussion::require_in_change(&git, state, one)?;
+    }
+    Ok(())
 }
 
 fn client(link: Link) -> StateReviewServiceClient<Link> {
@@ -171,7 +184,7 @@ async fn sign(common: &Common, args: SignArgs) -> Result {
     // Clap lets no other through.
     let kind = ReviewKind::named(&args.kind).unwrap_or(ReviewKind::Read);
     let justification = args.message.unwrap_or_default();
-    let scope = args.scope.scope(&here)?;
+    let scope = args.scope.scope(&here, state)?;
     let said = Said::review(kind, scope.clone(), justification.clone())?;
     let (signed, at) = signed(&here, &args.key, state, said)?;
     let request = SignStateRequest {
@@ -203,7 +216,7 @@ async fn verdict(common: &Common, args: VerdictArgs) -> Result {
     // Clap lets no other through.
     let verdict = Verdict::named(&args.verdict).unwrap_or(Verdict::Hold);
     let reason = args.message.unwrap_or_default();
-    let scope = args.scope.scope(&here)?;
+    let scope = args.scope.scope(&here, state)?;
     let said = Said::verdict(verdict, scope.clone(), reason.clone())?;
     let (signed, at) = signed(&here, &args.key, state, said)?;
     let request = RecordVerdictRequest {
@@ -235,7 +248,15 @@ async fn check(common: &Common, args: CheckArgs) -> Result {
     let (kind, check_ref) = if args.signal {
         (CheckKind::RiskSignalAck, args.what)
     } else {
-        (CheckKind::FileReviewed, here.path(args.what.as_ref())?)
+        let file = here.path(args.what.as_ref())?;
+        if !args.undo {
+            let whole = SymbolRef {
+                file: file.clone(),
+                symbol: String::new(),
+            };
+            require_in_change(&here, state, &[whole])?;
+        }
+        (CheckKind::FileReviewed, file)
     };
     let said = Said::check(kind, check_ref.clone(), !args.undo)?;
     let (signed, at) = signed(&here, &args.key, state, said)?;

@@ -84,7 +84,7 @@ impl Page<'_> {
         self.paper.paragraph(0, BOLD, &summary.headline)?;
         let state = short(&payload.state_id);
         let after = match payload.parent_state.as_slice() {
-            [] => "the first state, in which all is new".to_owned(),
+            [] => "nothing comes before it here, so all is new".to_owned(),
             parent => format!("compared with {}", short(parent)),
         };
         // Its id need not be there twice.
