@@ -110,9 +110,13 @@ impl Writer {
         answered
     }
 
-    /// Lets the thread commit what it has and end.
+    /// Lets the thread commit what it has and end. It is waited for, but on the thread itself: a write may
+    /// have been the last to hold the store.
     pub(super) fn finish(self) {
         drop(self.queue);
+        if self.thread.thread().id() == thread::current().id() {
+            return;
+        }
         if self.thread.join().is_err() {
             tracing::error!("the store's writer thread panicked");
         }
@@ -285,5 +289,48 @@ impl Committer {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{self, Sender};
+
+    use super::*;
+    use crate::store::Store;
+
+    /// A write that holds the store.
+    struct Last {
+        store: Store,
+        go: Receiver<()>,
+        settled: Sender<Result<(), Error>>,
+    }
+
+    impl Write for Last {
+        fn apply(&mut self, _: &WriteTx<'_>) -> Result<(), Failure> {
+            let _ = self.go.recv();
+            Ok(())
+        }
+
+        fn settle(self: Box<Self>, outcome: Result<(), Error>) {
+            drop(self.store);
+            let _ = self.settled.send(outcome);
+        }
+    }
+
+    #[test]
+    fn a_store_may_end_with_a_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), Box::new(|| true)).unwrap();
+        let (going, go) = mpsc::channel();
+        let (settled, ended) = mpsc::channel();
+        store.submit(Box::new(Last {
+            store: store.clone(),
+            go,
+            settled,
+        }));
+        drop(store);
+        drop(going);
+        assert!(ended.recv().unwrap().is_ok());
     }
 }
