@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     deadline::Deadline,
     failure::{Failure, Reason},
-    git::{Compare, Error, GitDir, ObjectId, StateId, compare_trees},
+    git::{Compare, Error, GitDir, ObjectId, StateId, compare_trees, shown_path},
     shorten::shortened,
     symbol::{Outlines, SymbolRef, language_of, last_name},
 };
@@ -66,23 +66,37 @@ impl Seen {
     }
 }
 
-/// Makes sure that a file or symbol is there at a state, or was at its first parent, so that it is part
-/// of the change. Blocks.
+/// Makes sure that there is what somebody signs for: a file or symbol that a state or its first parent
+/// has, or anything else that changed between them, by its path as it is shown. Blocks.
 ///
 /// # Errors
 /// `ANCHOR_UNKNOWN`, with what there is instead; and when an object cannot be read.
-pub fn require_in_change(git: &GitDir, state: StateId, anchor: &SymbolRef) -> Result<(), Failure> {
+pub fn require_signable(git: &GitDir, state: StateId, anchor: &SymbolRef) -> Result<(), Failure> {
     let looking = Looking {
         git,
         outlines: &Outlines::default(),
         deadline: Deadline::default(),
     };
+    let unknown = match looking.require(state, anchor) {
+        Err(failure) if failure.reason == Reason::AnchorUnknown => failure,
+        found => return found,
+    };
     let prior = git.first_parent(state)?;
-    match (looking.require(state, anchor), prior) {
-        (Err(failure), Some(prior)) if failure.reason == Reason::AnchorUnknown => {
-            looking.require(prior, anchor).map_err(|_| failure)
-        }
-        (here, _) => here,
+    let before = match prior {
+        Some(prior) => git.tree_of(prior)?,
+        None => git.empty_tree(),
+    };
+    let mut is_there = looking.look(before, anchor)?.is_some();
+    if !is_there && anchor.symbol.is_empty() {
+        // Links and submodules are no files, and are looked at all the same.
+        let changes = git.diff(before, git.tree_of(state)?, &[])?;
+        is_there = changes
+            .iter()
+            .any(|it| shown_path(it.path.as_ref()) == anchor.file);
+    }
+    match is_there {
+        true => Ok(()),
+        false => Err(unknown),
     }
 }
 

@@ -10,7 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use anchor::{Seen, require_in_change};
+pub use anchor::{Seen, require_signable};
 pub use annotations::{Annotation, FOLLOWED, annotations};
 pub use commands::{
     AppendTurn, AppendedTurn, OpenDiscussion, OpenRequest, OpenedDiscussion, ResolveDiscussion,

@@ -39,7 +39,7 @@ fn with_cache() -> TestRepo {
 }
 
 #[test]
-fn what_is_signed_for_is_part_of_the_change() {
+fn what_is_signed_for_is_there_or_changed() {
     let repo = with_cache();
     let key = Key::ssh(&repo.around().join("home"), "id");
     let Key::Ssh { private, .. } = &key else {
@@ -64,6 +64,10 @@ fn what_is_signed_for_is_part_of_the_change() {
     review(&["sign", "--symbol", "src/a.rs:Cache::put"]).ok();
     review(&["check", "src/b.rs", "--undo"]).ok();
     review(&["check", "src/a.rs"]).ok();
+    // Whatever changed can be looked at, and is asked for by `every file reviewed`.
+    std::os::unix::fs::symlink("src/a.rs", repo.path("link")).unwrap();
+    commit(&repo);
+    review(&["check", "link"]).ok();
 }
 
 #[test]

@@ -123,16 +123,16 @@ impl ScopeArgs {
         }
         let symbols = self.symbols.iter().map(|written| symbol(here, written));
         let symbols = symbols.collect::<Result<Vec<_>>>()?;
-        require_in_change(here, state, &symbols)?;
+        require_signable(here, state, &symbols)?;
         Ok(Scope::symbols(symbols)?)
     }
 }
 
 /// Makes sure that what is signed for is there: a slip of the pen would sign for nothing.
-fn require_in_change(here: &Here, state: StateId, named: &[SymbolRef]) -> Result<()> {
+fn require_signable(here: &Here, state: StateId, named: &[SymbolRef]) -> Result<()> {
     let git = GitDir::open(here.repository().git_dir())?;
     for one in named {
-        discussion::require_in_change(&git, state, one)?;
+        discussion::require_signable(&git, state, one)?;
     }
     Ok(())
 }
@@ -254,7 +254,7 @@ async fn check(common: &Common, args: CheckArgs) -> Result {
                 file: file.clone(),
                 symbol: String::new(),
             };
-            require_in_change(&here, state, &[whole])?;
+            require_signable(&here, state, &[whole])?;
         }
         (CheckKind::FileReviewed, file)
     };
