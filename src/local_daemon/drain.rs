@@ -98,7 +98,7 @@ impl Running {
         }
         drop(pidfile);
         drop(listener);
-        if unended.is_empty() && closed.is_ok() {
+        if unended.is_empty() && matches!(closed, Ok(Ok(()))) {
             drop(lock);
         } else {
             // Nobody else may write while threads of ours still could.
