@@ -55,10 +55,15 @@ pub(super) fn signals(facts: &Facts<'_>) -> Result<Vec<Signal>, Error> {
             symbol: touched.symbol.name.clone(),
         };
         let steps = settings.max_steps;
-        if let Some(callers) = leading_to(facts, &touched, symbol, steps)?
-            && facts.newer.has_tests(language)?
-        {
-            signals.push(MODULE.signal(VERSION, touched.anchor(), reason(&touched, callers)));
+        let Some(callers) = leading_to(facts, &touched, symbol, steps)? else {
+            continue;
+        };
+        match facts.newer.has_tests(language)? {
+            Some(true) => {
+                signals.push(MODULE.signal(VERSION, touched.anchor(), reason(&touched, callers)));
+            }
+            Some(false) => {}
+            None => facts.is_cut.set(true),
         }
     }
     Ok(signals)

@@ -188,7 +188,7 @@ fn a_language_has_tests_where_a_file_of_the_tree_is_one_by_its_path_or_its_sourc
         let tree = commit(&it.repo);
         it.cover(tree);
         let view = it.index.at(&it.git, tree);
-        view.has_tests(language_of(path).unwrap()).unwrap()
+        view.has_tests(language_of(path).unwrap()).unwrap().unwrap()
     };
     let text = "fn checks() { all() }\n";
     write(&it.repo, ".gitattributes", "vendor/** linguist-vendored\n");

@@ -99,15 +99,19 @@ impl SymbolStore {
     pub fn write(&self) -> Option<SymbolWrites<'_>> {
         let begun = self.opened().and_then(|open| {
             let connection = open.writer.lock_arc();
+            if !open.files.in_place() {
+                // It was thrown away meanwhile.
+                return Ok(None);
+            }
             check_room(&self.path)?;
             connection.execute_batch("BEGIN IMMEDIATE")?;
-            Ok(SymbolWrites {
+            Ok(Some(SymbolWrites {
                 store: self,
                 connection,
                 open,
-            })
+            }))
         });
-        begun.map_err(|error| self.complain(&error)).ok()
+        begun.map_err(|error| self.complain(&error)).ok()?
     }
 
     /// Which opening of the database is in force; `None` where its files are no longer the ones at

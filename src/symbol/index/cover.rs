@@ -191,6 +191,8 @@ impl Index {
             is_whole: true,
         };
         match Failed::sort(taking.all_of(tree)) {
+            // What was written may have been thrown away meanwhile.
+            Ok(Ok(TakenIn::Whole)) if !self.has(tree) => Ok(TakenIn::Part),
             Ok(done) => done,
             Err(error) => {
                 writes.failed(&error);

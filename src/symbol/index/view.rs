@@ -145,14 +145,15 @@ impl View<'_> {
         })
     }
 
-    /// Whether a file in this language has a test, by the source or by its path.
+    /// Whether a file in this language has a test, by the source or by its path; `None` where that is not
+    /// known.
     ///
     /// # Errors
     /// When an object cannot be read.
-    pub fn has_tests(&self, language: &Language) -> Result<bool, Error> {
+    pub fn has_tests(&self, language: &Language) -> Result<Option<bool>, Error> {
         let is_marked = |it: &IndexedFile| it.outline.definitions.iter().any(|it| it.is_test);
         let mut has_one = false;
-        self.places(tests_id(language), |blob, path| {
+        let is_all = self.places(tests_id(language), |blob, path| {
             has_one = match self.here(blob, path)? {
                 Some(_) if is_test_path(path) => true,
                 Some(here) => self.read(path, here)?.is_some_and(|it| is_marked(&it)),
@@ -160,7 +161,7 @@ impl View<'_> {
             };
             Ok(!has_one)
         })?;
-        Ok(has_one)
+        Ok((has_one || is_all).then_some(has_one))
     }
 
     /// Files with a name, by its id, that have it indeed.
