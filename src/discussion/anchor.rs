@@ -323,7 +323,7 @@ impl Looking<'_> {
             patch_bytes: 0,
         };
         let compared = match compare_trees(self.git, &asked, &self.deadline) {
-            Err(error) if error.is_late() => return Ok(None),
+            Err(Error::Late) => return Ok(None),
             compared => compared?,
         };
         let moved = compared.changes.into_iter().find(|change| {

@@ -108,7 +108,7 @@ pub struct Comparison {
 /// Compares two trees. What differs is to be known by the deadline; patches then take their time. Blocks.
 ///
 /// # Errors
-/// What Git says; [`Error::is_late`] where it was ended at the deadline.
+/// What Git says; [`Error::Late`] where it was ended at the deadline.
 pub fn compare_trees(
     git: &GitDir,
     asked: &Compare<'_>,
@@ -173,6 +173,7 @@ fn listed(
     git.args(["-M", "--raw", "--numstat", "-z", "--"]);
     git.args(asked.paths.iter().map(|path| to_os(path.as_bstr())));
     let output = output_by(git, deadline).map_err(cannot_run)?;
+    let output = output.ok_or(Error::Late)?;
     if !output.status.success() {
         return Err(Error::Git(
             String::from_utf8_lossy(&output.stderr).trim().to_owned(),

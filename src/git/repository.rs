@@ -92,6 +92,9 @@ pub enum Error {
     /// Git itself refused something.
     #[error("{0}")]
     Git(String),
+    /// Git was ended, as nobody waited for it any more.
+    #[error("Git was ended at the call's deadline; call again with a longer one")]
+    Late,
 }
 
 /// Bytes that an absolute path can have: the system counts the NUL at its end.
@@ -125,11 +128,6 @@ impl Error {
         }
         let folder = first_folder(path);
         Err(Self::PathTooLong { folder, bytes })
-    }
-
-    /// Whether something did not end in time.
-    pub fn is_late(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::TimedOut)
     }
 
     /// The reason that callers are told.

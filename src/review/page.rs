@@ -16,7 +16,10 @@ use crate::{
     deadline::Deadline,
     discussion::{Discussion, Discussions},
     failure::{Failure, Reason},
-    git::{Change, Compare, FileChange, FileChangeKind, GitDir, ObjectId, StateId, compare_trees},
+    git::{
+        Change, Compare, Error, FileChange, FileChangeKind, GitDir, ObjectId, StateId,
+        compare_trees,
+    },
     shorten::shortened,
     signal::{Computed, Signals},
     symbol::{ChangedFile, Changes},
@@ -166,7 +169,7 @@ impl Pages {
             patch_bytes: 0,
         };
         match compare_trees(git, &asked, deadline) {
-            Err(error) if error.is_late() => Ok(None),
+            Err(Error::Late) => Ok(None),
             compared => Ok(Some(compared?.changes)),
         }
     }
