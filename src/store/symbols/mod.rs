@@ -67,7 +67,7 @@ struct Open {
     files: Files,
     readers: Readers,
     /// It writes, and keeps the log there, whose file is looked at.
-    writer: Arc<parking_lot::Mutex<Connection>>,
+    writer: Arc<tokio::sync::Mutex<Connection>>,
 }
 
 impl SymbolStore {
@@ -98,7 +98,7 @@ impl SymbolStore {
     /// another writes.
     pub fn write(&self) -> Option<SymbolWrites<'_>> {
         let begun = self.opened().and_then(|open| {
-            let connection = open.writer.lock_arc();
+            let connection = Arc::clone(&open.writer).blocking_lock_owned();
             if !open.files.in_place() {
                 // It was thrown away meanwhile.
                 return Ok(None);
@@ -168,7 +168,7 @@ impl SymbolStore {
         let made = Arc::new(Open {
             files: Files::of(&self.path, with_suffix(&self.path, "-wal"))?,
             readers: Readers::new(self.path.clone()),
-            writer: Arc::new(parking_lot::Mutex::new(connection)),
+            writer: Arc::new(tokio::sync::Mutex::new(connection)),
         });
         self.times_opened.fetch_add(1, Ordering::Relaxed);
         *open = Some(Arc::clone(&made));

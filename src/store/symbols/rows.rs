@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use parking_lot::{ArcMutexGuard, RawMutex};
 use rusqlite::{Connection, OptionalExtension as _, params};
+use tokio::sync::OwnedMutexGuard;
 
 use super::{Open, SymbolStore, check_room};
 use crate::store::{Error, health::integrity_faults};
@@ -102,7 +102,7 @@ impl SymbolReads<'_> {
 /// A transaction that is under way. Dropped, it is undone.
 pub struct SymbolWrites<'a> {
     pub(super) store: &'a SymbolStore,
-    pub(super) connection: ArcMutexGuard<RawMutex, Connection>,
+    pub(super) connection: OwnedMutexGuard<Connection>,
     pub(super) open: Arc<Open>,
 }
 
