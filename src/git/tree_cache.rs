@@ -53,7 +53,7 @@ impl TreeCache {
             }
         };
         // One that is too large for all of the cache is read each time.
-        let _ = kept().put_with_weight(tree, Arc::clone(&content));
+        drop(kept().put_with_weight(tree, Arc::clone(&content)));
         Ok(content)
     }
 }

@@ -28,16 +28,18 @@ struct Scene {
     seen: &'static str,
 }
 
+const SET_AND_RENAMED: &[&str] = &[
+    "set:b on old, #..#",
+    "Branch on new, #: renamed refs/heads/old to refs/heads/new",
+];
+
 const SCENES: &[Scene] = &[
     Scene {
         name: "a branch is renamed",
         before: &["branch old", "update-ref -m set:a refs/heads/old HEAD~1"],
         unlooked: &["update-ref -m set:b refs/heads/old HEAD"],
         command: "branch -m old new",
-        told: &[
-            "set:b on old, #..#",
-            "Branch on new, #: renamed refs/heads/old to refs/heads/new",
-        ],
+        told: SET_AND_RENAMED,
         seen: "",
     },
     Scene {
@@ -71,10 +73,7 @@ const SCENES: &[Scene] = &[
         before: &["branch new", "branch -m new old"],
         unlooked: &["update-ref -m set:b refs/heads/old HEAD~1"],
         command: "branch -m old new",
-        told: &[
-            "set:b on old, #..#",
-            "Branch on new, #: renamed refs/heads/old to refs/heads/new",
-        ],
+        told: SET_AND_RENAMED,
         seen: "",
     },
     Scene {
@@ -82,10 +81,7 @@ const SCENES: &[Scene] = &[
         before: &["branch old", "branch new HEAD~1"],
         unlooked: &["update-ref -m set:b refs/heads/old HEAD~1"],
         command: "branch -M old new",
-        told: &[
-            "set:b on old, #..#",
-            "Branch on new, #: renamed refs/heads/old to refs/heads/new",
-        ],
+        told: SET_AND_RENAMED,
         seen: "deleted new, which was at #",
     },
     Scene {
